@@ -1,0 +1,1 @@
+"""headstart: transfer learning with Transformers, with a verdict on what it was worth."""

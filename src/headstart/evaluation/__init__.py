@@ -1,0 +1,1 @@
+"""What a trained model does on rows it has not seen, with intervals."""
