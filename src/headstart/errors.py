@@ -2,7 +2,7 @@
 
     HeadstartError           something went wrong; exit code 1
     ├── TrainingError        a stage cannot go on (loss not finite, ...)
-    ├── Interrupted          SIGINT or SIGTERM; the work so far is saved
+    ├── InterruptedRunError  SIGINT or SIGTERM; the work so far is saved
     └── UserError            what was asked for cannot be; exit code 2
         ├── RecipeError      in a recipe or in the arguments of a command
         ├── DataError        in a file or a table
@@ -28,7 +28,7 @@ class TrainingError(HeadstartError):
     """A stage cannot go on."""
 
 
-class Interrupted(HeadstartError):
+class InterruptedRunError(HeadstartError):
     """SIGINT or SIGTERM arrived; the work so far is saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:

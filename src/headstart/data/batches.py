@@ -1,0 +1,131 @@
+"""Batches of packed tokens, cut by a token budget, in an order that can be found again.
+
+Shapes: N rows of a data set, B rows of a batch, T tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headstart.nn.ragged import Layout, Ragged
+
+WINDOW = 16
+"""Batches cut from one length-sorted window: many waste little padding, few keep order random."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one update sees.
+
+    Attributes:
+        inputs: T tokens int64, or T vectors where the first parts of the network were cached.
+        rows: (B,) int64, index of each row in its data set.
+        target: (B,) int64 class of each row; None where there are no labels.
+        segments: (T,) int64, which text of a pair each token is of; None for single texts.
+    """
+
+    inputs: Ragged
+    rows: Tensor
+    target: Tensor | None = None
+    segments: Tensor | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all rows."""
+        return self.inputs.layout.total
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        move = {"target": self.target, "segments": self.segments}
+        moved = {key: t if t is None else t.to(device) for key, t in move.items()}
+        return Batch(self.inputs.to(device), self.rows, **moved)
+
+
+@dataclass(frozen=True)
+class RaggedStore:
+    """All rows of a data set, packed row after row.
+
+    Attributes:
+        values: (sum of lengths, ...) token ids or vectors, in memory or memory-mapped.
+        offsets: (N + 1,) int64: row i is values[offsets[i]] up to values[offsets[i + 1]].
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) int64 values in each row."""
+        return np.diff(self.offsets)
+
+    def gather(self, rows: np.ndarray) -> Ragged:
+        """Pack the given rows, in the given order. Whole numbers become int64."""
+        parts = [self.values[self.offsets[r] : self.offsets[r + 1]] for r in rows]
+        values = torch.from_numpy(np.concatenate(parts))
+        if not values.is_floating_point():
+            values = values.long()
+        return Ragged(values, Layout(np.diff(self.offsets)[rows]))
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from what a random choice depends on; the same on every machine."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def cut(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Cut rows, in the given order, into the fewest batches of about equally many tokens.
+
+    No batch holds more than `batch_tokens` plus half of its first and half of its last row: an even
+    cut spares the loop a last batch of a few rows whose noisy step would count as much as any.
+    """
+    tokens = lengths[order].astype(np.int64)
+    total = int(tokens.sum())
+    num_batches = -(-total // batch_tokens)
+    middles = 2 * np.cumsum(tokens) - tokens  # in half tokens, so that it stays whole
+    group = middles * num_batches // (2 * total)
+    return np.split(order, np.flatnonzero(np.diff(group)) + 1)
+
+
+def plan_epoch(lengths: np.ndarray, batch_tokens: int, seed: int) -> list[np.ndarray]:
+    """Rows of each batch of one epoch, each row once.
+
+    Rows are shuffled, sorted by length inside windows of about `WINDOW` batches, cut by the token
+    budget, and the batches shuffled: little padding, an order close to random, and the same
+    again from the same seed.
+
+    Args:
+        lengths: (N,) tokens in each row.
+        batch_tokens: tokens in a batch.
+        seed: of the order.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(lengths))
+    num_windows = max(1, round(int(lengths.sum()) / (batch_tokens * WINDOW)))
+    batches: list[np.ndarray] = []
+    for window in np.array_split(order, num_windows):
+        by_length = window[np.argsort(lengths[window], kind="stable")]
+        batches += cut(by_length, lengths, batch_tokens)
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def plan_reading(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Rows of each batch for reading every row once, longest first, with the least padding."""
+    return cut(np.argsort(-lengths, kind="stable"), lengths, batch_tokens)
+
+
+def take(
+    store: RaggedStore, rows: np.ndarray, target: Sequence[int] | np.ndarray | None = None
+) -> Batch:
+    """Build the batch of the given rows; `target` holds the class of every row of the store."""
+    chosen = None if target is None else torch.as_tensor(np.asarray(target)[rows]).long()
+    return Batch(store.gather(rows), torch.from_numpy(np.asarray(rows)), chosen)

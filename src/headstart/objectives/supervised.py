@@ -1,0 +1,42 @@
+"""The plain objective: predict, compare with the label, send the loss back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from headstart.data.batches import Batch
+from headstart.tasks.classify import Classify
+
+
+class Objective(Protocol):
+    """How gradients come about. The loop zeroes them, calls `backward`, clips and steps.
+
+    An objective leaves gradients in `.grad` of the parameters that move. It need not have a loss:
+    Reptile writes a displacement there.
+    """
+
+    def backward(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        """Leave gradients in `.grad`; return measurements, "loss" (a mean over rows) among them."""
+        ...
+
+
+class Supervised:
+    """Gradients of a task's loss.
+
+    Args:
+        task: gives the loss of logits and a batch.
+        propagate: sends a scalar loss back; Fabric's, so that any precision and device works.
+    """
+
+    def __init__(self, task: Classify, propagate: Callable[[Tensor], None]) -> None:
+        self.task = task
+        self.propagate = propagate
+
+    def backward(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        """Leave the gradients of the mean loss over the batch."""
+        loss = self.task.loss(network(batch.inputs, batch.segments), batch)
+        self.propagate(loss)
+        return {"loss": float(loss.detach())}

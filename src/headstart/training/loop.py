@@ -1,0 +1,235 @@
+"""The only loop: zero, call the objective, clip, step, report.
+
+Whatever trains in headstart trains here; what differs is the objective. A run that is stopped, or
+killed, goes on from its last save and ends bit-identical on a CPU to one that was not: the order of
+rows and the random numbers of a step are functions of the seed and the step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from headstart.data.batches import Batch, derive_seed
+from headstart.errors import InterruptedRunError, TrainingError
+from headstart.models.network import Network
+from headstart.objectives.supervised import Objective
+from headstart.recipe import Stage
+from headstart.training.files import write_atomically
+from headstart.training.order import Order
+from headstart.training.progress import Progress
+from headstart.training.signals import stop_on_signals
+
+LOG_POINTS = 200
+
+
+@dataclass
+class State:
+    """All of a stage that changes while it trains.
+
+    Attributes:
+        step: updates done.
+        log: measurements, about `LOG_POINTS` of them and one for each validation.
+        best_score: best validation score so far.
+        best_weights: what moves, as it was then; empty without validation.
+        stale: epochs since then.
+        seconds: time trained, all sittings together.
+        tokens: tokens seen.
+        loss_sum: sum of the losses since the last point of the log.
+    """
+
+    step: int = 0
+    log: list[dict[str, Any]] = field(default_factory=list)
+    best_score: float = -math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    stale: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+
+
+@dataclass
+class Training:
+    """What one stage binds together for the loop.
+
+    Attributes:
+        stage: the plain values.
+        fabric: device and precision.
+        network: bare network, its frozen parts pinned.
+        forward: maps a batch's inputs and segments to logits; the network as Fabric set it up,
+            or the parts of it that are not cached.
+        objective: leaves gradients.
+        optimizer: over what moves.
+        order: rows of each step.
+        batch: builds the batch of given rows.
+        validate: scores of the network on the held-out rows; None without.
+        seed: of dropout.
+        save_file: where the state is saved.
+        save_seconds: time between saves.
+    """
+
+    stage: Stage
+    fabric: Fabric
+    network: Network
+    forward: Any
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    order: Order
+    batch: Callable[[Any], Batch]
+    validate: Callable[[], dict[str, float]] | None
+    seed: int
+    save_file: Path
+    save_seconds: float = 60.0
+
+
+def rate_factor(stage: Stage, step: int, total: int) -> float:
+    """Share of the peak rate at a step counted from 0: linear warm-up, then the stage's decay."""
+    warmup = math.ceil(stage.warmup * total)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    if stage.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    return 1.0 if stage.schedule == "constant" else 1.0 - done
+
+
+def train(training: Training, progress: Progress) -> State:
+    """Train one stage to its end, from its last save where there is one.
+
+    Raises:
+        TrainingError: the loss is not finite.
+        InterruptedRunError: SIGINT or SIGTERM; the state is saved.
+    """
+    state = restore(training)
+    total = training.order.total
+    peak_rates = [group["lr"] for group in training.optimizer.param_groups]
+    training.network.train()
+    saved = time.perf_counter()
+    with stop_on_signals() as stop, progress.bar(training.stage.name, total, state.step) as bar:
+        while state.step < total and not _patience_is_over(training, state):
+            start = time.perf_counter()
+            factor = rate_factor(training.stage, state.step, total)
+            for group, peak in zip(training.optimizer.param_groups, peak_rates, strict=True):
+                group["lr"] = peak * factor
+            batch = training.batch(training.order.rows(state.step))
+            loss = update(training, batch, state.step)
+            record(training, state, batch, loss, peak_rates[0] * factor)
+            now = time.perf_counter()
+            state.seconds += now - start
+            bar.advance(1, batch.num_tokens, f"loss {loss:.3f}")
+            if stop.signal_number is not None:
+                save(training, state, peak_rates)
+                raise InterruptedRunError(_how_to_go_on(training, state), stop.signal_number)
+            if now - saved >= training.save_seconds and state.step < total:
+                save(training, state, peak_rates)
+                saved = time.perf_counter()
+    if state.best_weights:
+        training.network.load_state_dict(training.network.state_dict() | state.best_weights)
+    training.network.eval()
+    return state
+
+
+def update(training: Training, batch: Batch, step: int) -> float:
+    """One update. Returns the loss of the batch before it.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    # Seeding each step makes its dropout a function of seed and step: nothing to save or restore.
+    torch.manual_seed(derive_seed("dropout", training.seed, step))
+    training.optimizer.zero_grad(set_to_none=True)
+    loss = training.objective.backward(training.forward, batch.to(training.fabric.device))["loss"]
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"stage {training.stage.name!r}, step {step + 1}: the loss is {loss}, on rows "
+            f"{batch.rows.tolist()[:8]} of {training.stage.data!r}. A learning rate a third as "
+            f"large, or precision float32 (HEADSTART_PRECISION=float32), is the usual remedy; the "
+            f"state before this step is kept."
+        )
+    if training.stage.clip:
+        training.fabric.clip_gradients(
+            training.network, training.optimizer, max_norm=training.stage.clip
+        )
+    training.optimizer.step()
+    return loss
+
+
+def record(training: Training, state: State, batch: Batch, loss: float, rate: float) -> None:
+    """Count the update, log its loss now and then, and validate at the end of an epoch."""
+    step, total = state.step, training.order.total
+    state.step += 1
+    state.tokens += batch.num_tokens
+    state.loss_sum += loss
+    state.loss_count += 1
+    ends_epoch = training.order.ends_epoch(step)
+    validated = training.validate is not None and ends_epoch
+    if validated or state.step % max(1, total // LOG_POINTS) == 0 or state.step == total:
+        point = {"step": state.step, "loss": state.loss_sum / state.loss_count}
+        state.log.append(point | {"learning_rate": rate})
+        state.loss_sum, state.loss_count = 0.0, 0
+    if validated:
+        _validate(training, state)
+
+
+def _validate(training: Training, state: State) -> None:
+    assert training.validate is not None
+    training.network.eval()
+    scores = training.validate()
+    training.network.train()
+    state.log[-1]["validation"] = scores
+    score = next(iter(scores.values()))
+    if score > state.best_score:
+        state.best_score, state.stale = score, 0
+        state.best_weights = {
+            name: parameter.detach().clone()
+            for name, parameter in training.network.named_parameters()
+            if parameter.requires_grad
+        }
+    else:
+        state.stale += 1
+
+
+def _patience_is_over(training: Training, state: State) -> bool:
+    return training.stage.patience is not None and state.stale >= training.stage.patience
+
+
+def _how_to_go_on(training: Training, state: State) -> str:
+    return (
+        f"stopped in stage {training.stage.name!r} after step {state.step} of "
+        f"{training.order.total}; the state is saved. The same command goes on from there."
+    )
+
+
+def save(training: Training, state: State, peak_rates: list[float]) -> None:
+    """Save what moves, the optimiser and the state; frozen weights are known already."""
+    moving = {n: p.detach() for n, p in training.network.named_parameters() if p.requires_grad}
+    everything = {
+        "weights": moving,
+        "optimizer": training.optimizer.state_dict(),
+        "peak_rates": peak_rates,
+        "state": vars(state),
+    }
+    with write_atomically(training.save_file) as file:
+        torch.save(everything, file)
+
+
+def restore(training: Training) -> State:
+    """Go back to the last save, or begin."""
+    if not training.save_file.exists():
+        return State()
+    saved = torch.load(training.save_file, weights_only=True, map_location="cpu")
+    training.network.load_state_dict(training.network.state_dict() | saved["weights"])
+    training.optimizer.load_state_dict(saved["optimizer"])
+    rates = saved["peak_rates"]
+    for group, rate in zip(training.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    return State(**saved["state"])

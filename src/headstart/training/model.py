@@ -1,0 +1,163 @@
+"""A trained model: network, tokenizer and task together, and the folder that holds them.
+
+Shapes: N texts, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from headstart.data.batches import RaggedStore, plan_reading, take
+from headstart.data.text import Tokenizer
+from headstart.errors import CheckpointError, HeadstartError
+from headstart.models.checkpoint import open_network, save_network
+from headstart.models.network import Network
+from headstart.tasks.classify import Classify
+from headstart.training.features import Suffix
+from headstart.training.inference import READ_TOKENS, all_logits
+from headstart.training.progress import Progress, Silent
+
+SCHEMA = "headstart.model/1"
+DESCRIPTION = "headstart.json"
+PROOF_ROWS = 16
+
+
+@dataclass
+class Trained:
+    """A network that answers in the data set's words.
+
+    Attributes:
+        network: backbone, pooling and head, in eval mode.
+        tokenizer: the backbone's.
+        task: holds the class names.
+        max_length: longest text in tokens; longer ones are cut.
+        pooling: "cls", "mean" or "family".
+        origin: folder whose tokenizer files are handed on when the model is saved.
+        provenance: what it was trained from and on, as plain values.
+    """
+
+    network: Network
+    tokenizer: Tokenizer
+    task: Classify
+    max_length: int
+    pooling: str
+    origin: Path
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def tokens(self, texts: Sequence[str]) -> RaggedStore:
+        """Tokenise texts, cut to the model's length."""
+        encoded = self.tokenizer.encode(texts, self.max_length)
+        return RaggedStore(encoded.values, encoded.offsets)
+
+    def logits(
+        self, texts: Sequence[str], progress: Progress | None = None, title: str = "predict"
+    ) -> Tensor:
+        """Logits (N, C) float32 of N texts, in their order."""
+        if not len(texts):
+            return torch.empty(0, len(self.task.labels))
+        fabric = Fabric(accelerator="auto", devices=1)
+        forward = fabric.setup_module(Suffix(self.network, 0)).eval()
+        store = self.tokens(texts)
+        return all_logits(forward, store, fabric.device, progress or Silent(), title)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("headstart", "torch", "lightning-fabric", "tokenizers", "safetensors", "scikit-learn")
+    return {name: version(name) for name in names}
+
+
+def open_trained(folder: str | Path) -> Trained:
+    """Open a folder that `save_trained` wrote.
+
+    Raises:
+        CheckpointError: it is no such folder, or a file in it is damaged.
+    """
+    folder = Path(folder)
+    description = _describe(folder)
+    return Trained(
+        network=open_network(folder).eval(),
+        tokenizer=Tokenizer.open(folder),
+        task=Classify(tuple(description["labels"])),
+        max_length=description["max_length"],
+        pooling=description["pooling"],
+        origin=folder,
+        provenance=description["provenance"],
+    )
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    file = folder / DESCRIPTION
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        schema = description["schema"]
+    except FileNotFoundError:
+        what = "is no folder" if not folder.is_dir() else f"holds no {DESCRIPTION}"
+        raise CheckpointError(
+            f"{folder}: {what}, so it is no model saved by headstart. Give the model/ folder that "
+            "`headstart transfer` or `headstart run` leaves in its output folder."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file}: is damaged ({error}). Save the model again.") from None
+    if schema != SCHEMA:
+        raise CheckpointError(f"{file}: has schema {schema!r}; this headstart reads {SCHEMA!r}.")
+    return description
+
+
+def save_trained(model: Trained, folder: Path, proof_texts: Sequence[str]) -> None:
+    """Fill a fresh folder with the model, open it again, and compare.
+
+    The caller moves the folder into place once this has returned.
+
+    Args:
+        proof_texts: texts whose logits the reopened model must give bit for bit.
+
+    Raises:
+        HeadstartError: what was read back differs from what was written.
+    """
+    save_network(folder, model.network, source=model.origin, labels=model.task.labels,
+                 pooling=model.pooling, max_length=model.max_length)  # fmt: skip
+    description = {
+        "schema": SCHEMA,
+        "task": "classify",
+        "labels": list(model.task.labels),
+        "pooling": model.pooling,
+        "max_length": model.max_length,
+        "provenance": model.provenance,
+        "versions": versions(),
+    }
+    text = json.dumps(description, indent=2, ensure_ascii=False)
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    _prove(model, open_trained(folder), proof_texts[:PROOF_ROWS])
+
+
+def _prove(written: Trained, read: Trained, texts: Sequence[str]) -> None:
+    before, after = written.network.state_dict(), read.network.state_dict()
+    different = sorted(before.keys() ^ after.keys())
+    different += [n for n in before.keys() & after.keys()
+                  if not torch.equal(before[n].cpu(), after[n].cpu())]  # fmt: skip
+    if not different and not torch.equal(_proof(written, texts), _proof(read, texts)):
+        different = ["the logits of the first rows"]
+    if different:
+        raise HeadstartError(
+            f"{read.origin}: the saved model is not the trained one; these differ after reading it "
+            f"back: {', '.join(different[:5])}. The disk or the memory may be faulty."
+        )
+
+
+@torch.inference_mode()
+def _proof(model: Trained, texts: Sequence[str]) -> Tensor:
+    """Logits on the CPU, where the same input gives the same bits."""
+    store = model.tokens(texts)
+    device = next(model.network.parameters()).device
+    batches = [take(store, rows).to(device) for rows in plan_reading(store.lengths, READ_TOKENS)]
+    return torch.cat([model.network(batch.inputs, batch.segments) for batch in batches])

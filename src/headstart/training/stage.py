@@ -1,0 +1,383 @@
+"""A stage: bound to model and data, trained once, and found again by what went into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
+
+from headstart.data.batches import RaggedStore, derive_seed, take
+from headstart.data.cache import headstart_cache
+from headstart.data.draw import draw
+from headstart.data.table import Examples
+from headstart.data.text import Tokenizer
+from headstart.errors import RecipeError
+from headstart.models.checkpoint import Checkpoint, open_checkpoint
+from headstart.models.network import Cls, Mean, Network, Pooler
+from headstart.objectives.supervised import Supervised
+from headstart.recipe import Recipe, Stage
+from headstart.tasks.classify import Classify, class_weights
+from headstart.training.features import Suffix, features, frozen_depth
+from headstart.training.files import folder_atomically, full_disk_is_a_user_error
+from headstart.training.inference import all_logits
+from headstart.training.loop import State, Training, train
+from headstart.training.model import Trained, open_trained, save_trained, versions
+from headstart.training.precision import PRECISIONS, choose_precision
+from headstart.training.progress import Progress, Silent
+from headstart.training.trainable import Group, freeze, groups, optimizer
+
+CODE_PARTS = ("nn", "models", "data", "tasks", "objectives", "training")
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage.
+
+    Attributes:
+        digest: of what went into it.
+        folder: a model folder that also holds stage.json and log.jsonl.
+        record: what stage.json holds: values, seconds, steps, tokens, trainable table, log.
+        reused: whether it was found rather than trained.
+    """
+
+    digest: str
+    folder: Path
+    record: dict[str, Any]
+    reused: bool
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the sources that a trained stage depends on."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for part in CODE_PARTS:
+        for file in sorted((root / part).rglob("*.py")):
+            digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+class Workshop:
+    """Trains stages and keeps them, with all that several of them share.
+
+    Args:
+        progress: where bars and messages go.
+        cache: where finished stages and frozen features live. Default: $HEADSTART_CACHE.
+    """
+
+    def __init__(self, progress: Progress | None = None, cache: Path | None = None) -> None:
+        self.progress = progress or Silent()
+        self.cache = cache or headstart_cache()
+        self.precision = choose_precision()
+        self.save_seconds = float(os.environ.get("HEADSTART_SAVE_SECONDS", "60"))
+        self._checkpoints: dict[str, Checkpoint] = {}
+        self._tokens: dict[tuple[str, str, int], RaggedStore] = {}
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Open a backbone, once."""
+        if name not in self._checkpoints:
+            self._checkpoints[name] = open_checkpoint(name)
+        return self._checkpoints[name]
+
+    def run(self, recipe: Recipe, data: Mapping[str, Examples]) -> list[StageResult]:
+        """Train the stages of a recipe, first to last; those trained before are found again.
+
+        Args:
+            data: the rows of each data set that a stage names.
+        """
+        results: list[StageResult] = []
+        for stage in recipe.stage:
+            parent = results[-1] if results else None
+            results.append(self._stage(recipe, stage, parent, data[stage.data]))
+        return results
+
+    def _stage(
+        self, recipe: Recipe, stage: Stage, parent: StageResult | None, examples: Examples
+    ) -> StageResult:
+        inputs = self._inputs(recipe, stage, parent, examples)
+        canonical = json.dumps(inputs, sort_keys=True, ensure_ascii=False)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        folder = self.cache / "stages" / digest
+        with full_disk_is_a_user_error(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone(folder.with_suffix(".lock"), stage.name):
+            found = _found(folder, digest)
+            if found is not None:
+                self.progress.say(f"{stage.name}: trained before, reused")
+                return found
+            start = self._start(recipe, stage, parent, examples)
+            start.provenance = _provenance(recipe, stage, parent, examples, digest)
+            bound = _Bound(self, stage, start, examples, _seed(recipe, stage))
+            return bound.train(folder, digest, inputs)
+
+    def _alone(self, lock: Path, name: str) -> FileLock:
+        """Hold a stage for this process; another that wants it waits and then finds it done."""
+        held = FileLock(lock)
+        try:
+            held.acquire(timeout=0.1)
+        except Timeout:
+            self.progress.say(f"{name}: another run is training this very stage; waiting for it")
+            held.acquire()
+        held.release()
+        return held
+
+    def _inputs(
+        self, recipe: Recipe, stage: Stage, parent: StageResult | None, examples: Examples
+    ) -> dict[str, Any]:
+        """All that the outcome depends on, as plain values."""
+        values = stage.model_dump(mode="json", exclude={"name", "data", "seed"})
+        return {
+            "parent": parent.digest if parent else self.checkpoint(recipe.backbone).digest,
+            "stage": values,
+            "pooling": recipe.pooling,
+            "max_length": recipe.max_length,
+            "seed": _seed(recipe, stage),
+            "data": examples.digest,
+            "precision": self.precision,
+            "code": code_digest(),
+            "torch": torch.__version__,
+        }
+
+    def _start(
+        self, recipe: Recipe, stage: Stage, parent: StageResult | None, examples: Examples
+    ) -> Trained:
+        """The model that the stage begins with, its head kept or new."""
+        checkpoint = self.checkpoint(recipe.backbone)
+        labels = examples.classes
+        torch.manual_seed(derive_seed("head", _seed(recipe, stage), stage.head))
+        if parent is not None:
+            model = open_trained(parent.folder)
+        else:
+            model = begin(checkpoint, recipe, labels)
+        same = set(model.task.labels) == set(labels)
+        if stage.head == "keep" and not same:
+            raise RecipeError(
+                f"stage {stage.name!r}, head: cannot keep a head for {list(model.task.labels)} "
+                f'where the data has {list(labels)}. Map the labels, or set head = "new".'
+            )
+        if stage.head == "new" or not same:
+            model.task = Classify(labels)
+            model.network.head = model.task.head(model.network.backbone.width)
+        weights = class_weights(stage.task.class_weights, examples.labels or [], model.task.labels)
+        smoothing = stage.task.label_smoothing
+        model.task = replace(model.task, weights=weights, label_smoothing=smoothing)
+        return model
+
+    def tokens(self, model: Trained, examples: Examples) -> RaggedStore:
+        """Tokens of a data set, made once for a tokenizer and length."""
+        key = (examples.digest, model.tokenizer.digest, model.max_length)
+        if key not in self._tokens:
+            self._tokens[key] = model.tokens(examples.texts)
+        return self._tokens[key]
+
+
+def _seed(recipe: Recipe, stage: Stage) -> int:
+    return recipe.seed if stage.seed is None else stage.seed
+
+
+def begin(checkpoint: Checkpoint, recipe: Recipe, labels: tuple[str, ...]) -> Trained:
+    """A checkpoint with a pooling and a head: its own where the classes are the same, else new.
+
+    Raises:
+        RecipeError: max_length exceeds the backbone's positions.
+    """
+    backbone = checkpoint.backbone
+    if recipe.max_length is not None and recipe.max_length > backbone.max_positions:
+        raise RecipeError(
+            f"max_length: {recipe.max_length} tokens do not fit; {checkpoint.name} has "
+            f"{backbone.max_positions} positions. Use that or less."
+        )
+    pooling = recipe.pooling
+    if pooling == "auto":
+        pooling = checkpoint.pooling or "family"
+    pool = {"cls": Cls, "mean": Mean}.get(pooling, lambda: None)()
+    if pool is None:
+        pool = checkpoint.pooler or Pooler(backbone.width)
+    own = checkpoint.head is not None and set(checkpoint.labels or ()) == set(labels)
+    task = Classify(checkpoint.labels if own and checkpoint.labels else labels)
+    head = task.head(backbone.width)
+    if own and checkpoint.head is not None:
+        head.load_state_dict(checkpoint.head)
+    return Trained(
+        network=Network(backbone, pool, head, checkpoint.dropout),
+        tokenizer=Tokenizer.open(checkpoint.folder),
+        task=task,
+        max_length=recipe.max_length or checkpoint.max_length,
+        pooling=pooling,
+        origin=checkpoint.folder,
+    )
+
+
+def _found(folder: Path, digest: str) -> StageResult | None:
+    """A finished stage; one whose record is damaged is removed and trained again."""
+    if not folder.exists():
+        return None
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        shutil.rmtree(folder)
+        return None
+    os.utime(folder)  # the least recently used goes first when room is made
+    return StageResult(digest, folder, record, reused=True)
+
+
+def _provenance(
+    recipe: Recipe, stage: Stage, parent: StageResult | None, examples: Examples, digest: str
+) -> dict[str, Any]:
+    """What a model was trained from and on, stage by stage."""
+    this = {
+        "name": stage.name,
+        "digest": digest,
+        "data": examples.name,
+        "rows": len(examples),
+        "stage": stage.model_dump(mode="json", exclude_defaults=True),
+    }
+    before = open_record(parent.folder)["provenance"]["stages"] if parent else []
+    return {"backbone": recipe.backbone, "stages": [*before, this]}
+
+
+def open_record(folder: Path) -> dict[str, Any]:
+    """What a finished stage's stage.json holds."""
+    return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+
+
+class _Bound:
+    """A stage with its model and rows."""
+
+    def __init__(
+        self, shop: Workshop, stage: Stage, model: Trained, examples: Examples, seed: int
+    ) -> None:
+        self.shop, self.stage, self.model, self.examples = shop, stage, model, examples
+        self.seed = seed
+        assert examples.labels is not None
+        self.target = model.task.encode(examples.labels)
+        share = stage.validation
+        count = max(len(model.task.labels), round(share * len(examples))) if share else 0
+        self.held_rows, self.train_rows = draw(examples.labels, count, derive_seed("held", seed))
+        if not len(self.train_rows):
+            raise RecipeError(
+                f"stage {stage.name!r}, validation: {len(examples)} rows leave none to train on."
+            )
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=PRECISIONS[shop.precision])
+
+    def train(self, folder: Path, digest: str, inputs: dict[str, Any]) -> StageResult:
+        """Train, save, and prove what was saved."""
+        network = self.model.network
+        rules = groups(network, self.stage)
+        freeze(network, rules)
+        depth = frozen_depth(network)
+        store = self._store(network, depth)
+        forward, adam = self.fabric.setup(
+            Suffix(network, depth), optimizer(network, rules, self.stage)
+        )
+        state_file = folder.with_suffix(".state")
+        training = Training(
+            stage=self.stage,
+            fabric=self.fabric,
+            network=network,
+            forward=forward,
+            objective=Supervised(self.model.task, self.fabric.backward),
+            optimizer=adam,
+            order=self._order(store),
+            batch=lambda rows: take(store, self.train_rows[rows], self.target),
+            validate=self._validation(forward, store) if len(self.held_rows) else None,
+            seed=self.seed,
+            save_file=state_file,
+            save_seconds=self.shop.save_seconds,
+        )
+        state = train(training, self.shop.progress)
+        record = self._record(rules, state, digest, inputs, depth)
+        self._keep(folder, record)
+        state_file.unlink(missing_ok=True)
+        return StageResult(digest, folder, record, reused=False)
+
+    def _store(self, network: Network, depth: int) -> RaggedStore:
+        tokens = self.shop.tokens(self.model, self.examples)
+        if depth == 0:
+            return tokens
+        key = f"{self.examples.digest} {self.model.tokenizer.digest} {self.model.max_length} "
+        key += f"{self.shop.precision} {code_digest()} {torch.__version__}"
+        return features(self.fabric, network, depth, tokens, folder=self.shop.cache / "features",
+                        key=key, progress=self.shop.progress)  # fmt: skip
+
+    def _order(self, store: RaggedStore) -> Any:
+        from headstart.training.order import Order
+
+        # Batches are cut by tokens even where a cached row is one vector: an update then means
+        # the same number of texts with and without the cache.
+        lengths = self.shop.tokens(self.model, self.examples).lengths[self.train_rows]
+        return Order(lengths, self.stage.batch_tokens, self.seed,
+                     epochs=self.stage.epochs, steps=self.stage.steps)  # fmt: skip
+
+    def _validation(self, forward: Any, store: RaggedStore) -> Any:
+        held = _subset(store, self.held_rows)
+        target = self.target[self.held_rows]
+
+        def validate() -> dict[str, float]:
+            logits = all_logits(forward, held, self.fabric.device, Silent(), "validate")
+            return self.model.task.metrics(logits, target)
+
+        return validate
+
+    def _record(
+        self, rules: list[Group], state: State, digest: str, inputs: dict[str, Any], depth: int
+    ) -> dict[str, Any]:
+        moved = [
+            {"pattern": g.pattern, "parameters": g.num_parameters, "learning_rate": g.learning_rate}
+            for g in rules
+        ]
+        return {
+            "digest": digest,
+            "name": self.stage.name,
+            "inputs": inputs,
+            "provenance": self.model.provenance,
+            "seed": self.seed,
+            "seconds": state.seconds,
+            "steps": state.step,
+            "tokens": state.tokens,
+            "tokens_per_second": state.tokens / max(state.seconds, 1e-9),
+            "peak_memory_bytes": _peak_memory(),
+            "cached_parts": depth,
+            "trainable": moved,
+            "log": state.log,
+            "versions": versions(),
+        }
+
+    def _keep(self, folder: Path, record: dict[str, Any]) -> None:
+        self.model.network.to("cpu")
+        with folder_atomically(folder) as fresh:
+            save_trained(self.model, fresh, self.examples.texts)
+            text = json.dumps(record, indent=1, ensure_ascii=False)
+            (fresh / RECORD).write_text(text + "\n", encoding="utf-8")
+            lines = (json.dumps(point) for point in record["log"])
+            (fresh / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _subset(store: RaggedStore, rows: np.ndarray) -> RaggedStore:
+    parts = [store.values[store.offsets[r] : store.offsets[r + 1]] for r in rows]
+    lengths = store.lengths[rows]
+    return RaggedStore(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def _peak_memory() -> int:
+    """Most bytes that this process held at once: of the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+

@@ -1,0 +1,154 @@
+"""Which parameters move, and at what rate: ordered patterns that cover every parameter.
+
+The idea is big_vision's: a list of (pattern, rate) read from the top, the first match rules, and a
+parameter that none matches is an error. Here a rate of 0 means frozen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from headstart.errors import RecipeError, nearest
+from headstart.models.network import Network
+from headstart.recipe import Stage, parse_train
+
+HEAD_RATE = 1e-3
+BACKBONE_RATE = 1e-4
+HEAD = r"head|pool"  # a family's pooler belongs to its head: both are made for the task at hand
+
+
+@dataclass(frozen=True)
+class Group:
+    """The parameters that one pattern rules.
+
+    Attributes:
+        pattern: the regular expression, matched from the start of a name up to a dot or its end.
+        learning_rate: peak rate; 0 means frozen.
+        names: names of the parameters in the network.
+        num_parameters: how many numbers they hold.
+    """
+
+    pattern: str
+    learning_rate: float
+    names: tuple[str, ...]
+    num_parameters: int
+
+
+def patterns(stage: Stage, num_blocks: int) -> list[tuple[str, float]]:
+    """The ordered (pattern, rate) pairs of a stage's `train`.
+
+    Raises:
+        RecipeError: "top:N" asks for more blocks than there are.
+    """
+    if not isinstance(stage.train, str):
+        return [(HEAD if p == "head" else p, rate) for p, rate in stage.train.items()]
+    kind, count = parse_train(stage.train)
+    if kind == "head":
+        return [(HEAD, stage.learning_rate or HEAD_RATE), (".*", 0.0)]
+    rate = stage.learning_rate or BACKBONE_RATE
+    if kind == "all":
+        return [(".*", rate)]
+    if count > num_blocks:
+        raise RecipeError(
+            f"stage {stage.name!r}, train: top:{count} asks for {count} blocks; the backbone has "
+            f"{num_blocks}. Use top:{num_blocks} or less, or all."
+        )
+    moving = "|".join(str(i) for i in range(num_blocks - count, num_blocks))
+    return [(rf"{HEAD}|blocks\.({moving})|finish", rate), (".*", 0.0)]
+
+
+def groups(network: Network, stage: Stage) -> list[Group]:
+    """Sort every parameter of the network under the pattern that rules it.
+
+    Raises:
+        RecipeError: a parameter that no pattern matches, a pattern that matches none, or nothing
+            that moves.
+    """
+    pairs = patterns(stage, len(network.backbone.blocks))
+    owned: dict[str, list[str]] = {pattern: [] for pattern, _ in pairs}
+    uncovered = []
+    for name, _ in network.named_parameters():
+        ruler = next((p for p, _ in pairs if matches(p, name)), None)
+        if ruler is None:
+            uncovered.append(name)
+        else:
+            owned[ruler].append(name)
+    faults = list(_cover_faults(network, stage, owned, uncovered))
+    if not faults and not any(rate > 0 and owned[p] for p, rate in pairs):
+        faults = [f"stage {stage.name!r}, train: nothing moves. Give one pattern a rate above 0."]
+    if faults:
+        raise RecipeError(faults)
+    sizes = {name: p.numel() for name, p in network.named_parameters()}
+    return [
+        Group(pattern, rate, tuple(owned[pattern]), sum(sizes[n] for n in owned[pattern]))
+        for pattern, rate in pairs
+    ]
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a pattern rules a parameter; "backbone." may be left out in front."""
+    full = re.compile(rf"(?:{pattern})(?:\.|$)|^(?:{pattern})$")
+    return bool(full.match(name) or full.match(name.removeprefix("backbone.")))
+
+
+def _cover_faults(
+    network: Network, stage: Stage, owned: Mapping[str, list[str]], uncovered: list[str]
+) -> Iterator[str]:
+    place = f"stage {stage.name!r}, train"
+    if uncovered:
+        more = f" and {len(uncovered) - 3} more" if len(uncovered) > 3 else ""
+        yield (
+            f"{place}: no pattern covers {', '.join(uncovered[:3])}{more}. End with \".*\" = 0 to "
+            "freeze the rest, or give it a rate."
+        )
+    # "pool" has no parameters under most poolings, so an empty default pattern is no fault.
+    if isinstance(stage.train, str):
+        return
+    for pattern, names in owned.items():
+        if not names and pattern not in (HEAD, ".*"):
+            parts = {".".join(n.split(".")[:k]) for n, _ in network.named_parameters()
+                     for k in range(1, n.count(".") + 1)}  # fmt: skip
+            parts |= {part.removeprefix("backbone.") for part in parts}
+            yield f"{place}: {pattern!r} rules no parameter.{nearest(pattern, parts)}"
+
+
+def freeze(network: Network, rules: list[Group]) -> None:
+    """Let only what has a rate move; parts in which nothing moves stay in eval mode for good."""
+    moving = {name for rule in rules if rule.learning_rate > 0 for name in rule.names}
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in moving)
+    network.pin_frozen_parts()
+
+
+def optimizer(network: Network, rules: list[Group], stage: Stage) -> torch.optim.AdamW:
+    """AdamW with bias correction (Loshchilov & Hutter 2019) over what moves.
+
+    Biases and norms are not decayed. With `layer_decay` d, a parameter k blocks below the head
+    moves at rate * d ** k.
+    """
+    parameters = dict(network.named_parameters())
+    num_blocks = len(network.backbone.blocks)
+    sets: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for rule in rules:
+        for name in rule.names if rule.learning_rate > 0 else ():
+            parameter = parameters[name]
+            rate = rule.learning_rate * stage.layer_decay ** _depth_below_head(name, num_blocks)
+            decay = stage.weight_decay if parameter.ndim > 1 else 0.0
+            sets.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in sets.items()],
+        fused=True,
+    )
+
+
+def _depth_below_head(name: str, num_blocks: int) -> int:
+    """0 for head, pool and final norm; 1 for the last block; num_blocks + 1 for embeddings."""
+    block = re.match(r"backbone\.blocks\.(\d+)\.", name)
+    if block:
+        return num_blocks - int(block[1])
+    return num_blocks + 1 if name.startswith("backbone.embeddings") else 0
