@@ -1,0 +1,58 @@
+"""What every family offers: tokens in, hidden states out, in parts that can be frozen.
+
+Shapes: T tokens of all rows, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from headstart.nn.ragged import Ragged
+
+
+class Backbone(nn.Module, ABC):
+    """A Transformer with its embeddings, its blocks and a final map; no head.
+
+    Attributes:
+        family: the name of the kind, as in the `model_type` of a config.json.
+        width: D.
+        blocks: each maps (T, D) to (T, D).
+        finish: maps (T, D) to (T, D) after the last block; `nn.Identity` where a family has none.
+        max_positions: longest row in tokens.
+    """
+
+    family: str
+    width: int
+    blocks: nn.ModuleList
+    finish: nn.Module
+    max_positions: int
+
+    @abstractmethod
+    def embed(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
+        """Map tokens (T,) int64, and segments (T,) int64 where there are pairs, to (T, D)."""
+
+    @abstractmethod
+    def embedding_modules(self) -> list[nn.Module]:
+        """The modules that own the parameters of `embed`."""
+
+    @abstractmethod
+    def hf_config(self) -> dict[str, Any]:
+        """The sizes as Hugging Face's config.json words them."""
+
+    def forward(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
+        """Map tokens (T,) int64 to the last hidden states (T, D)."""
+        x = self.embed(tokens, segments)
+        for block in self.blocks:
+            x = block(x)
+        return x.replace(self.finish(x.values))
+
+    def hidden_states(self, tokens: Ragged, segments: Tensor | None = None) -> list[Ragged]:
+        """Output (T, D) of the embeddings and of each block; the last one after `finish`."""
+        states = [self.embed(tokens, segments)]
+        for block in self.blocks:
+            states.append(block(states[-1]))
+        states[-1] = states[-1].replace(self.finish(states[-1].values))
+        return states

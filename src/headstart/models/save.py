@@ -1,0 +1,111 @@
+"""A network to a Hugging Face folder.
+
+Shapes: C classes, D width.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.models.families import FAMILIES
+from headstart.models.network import Network
+from headstart.models.published import HEAD_FILE
+from headstart.models.weights import read_json, write_weights
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json")
+POOLINGS = ("family", "cls", "mean")
+SENTENCE_MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+]
+
+
+def save_network(
+    folder: Path,
+    network: Network,
+    *,
+    source: Path,
+    labels: Sequence[str],
+    pooling: str,
+    max_length: int,
+) -> None:
+    """Write a folder that `open_network` and transformers both open.
+
+    With pooling "family" it is a ...ForSequenceClassification. No such class has another pooling,
+    so with "cls" or "mean" it is the bare backbone, which sentence-transformers opens with that
+    pooling, and the head lies beside it in a file of its own.
+
+    Args:
+        folder: exists and is fresh; moving it into place is the caller's.
+        network: with a linear head of C rows.
+        source: folder whose tokenizer files are copied.
+        labels: C names, in the order of the head's rows.
+        pooling: "family", "cls" or "mean".
+        max_length: longest text in tokens.
+
+    Raises:
+        OSError: the disk is full, or a file cannot be read or written.
+    """
+    assert pooling in POOLINGS, f"pooling must be one of {POOLINGS}, got {pooling!r}"
+    assert len(labels) == len(network.head.state_dict()["bias"]), "one name for each class"
+    family = FAMILIES[network.backbone.family]
+    whole = pooling == "family"
+    config = {
+        "architectures": [family.classifier if whole else family.base],
+        **network.backbone.hf_config(),
+        "classifier_dropout": network.dropout.p,
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+        "dtype": "float32",
+    }
+    _write_json(folder / "config.json", config)
+    prefix = family.prefix if whole else ""
+    weights = {
+        family.keys.to_theirs(name, prefix): tensor
+        for name, tensor in network.backbone.state_dict().items()
+    }
+    head = dict(network.head.state_dict())
+    if whole:
+        for name, tensor in network.pool.state_dict().items():
+            weights[family.keys.to_theirs(f"pooler.{name}", prefix)] = tensor
+        for name, tensor in head.items():
+            weights[family.keys.to_theirs(f"head.{name}")] = tensor
+    else:
+        write_weights(folder / HEAD_FILE, head)
+        _write_sentence_files(folder, network.backbone.width, pooling, max_length)
+    write_weights(folder / "model.safetensors", weights)
+    _copy_tokenizer(source, folder, max_length)
+
+
+def _write_sentence_files(folder: Path, width: int, pooling: str, max_length: int) -> None:
+    modes = {
+        "word_embedding_dimension": width,
+        "pooling_mode_cls_token": pooling == "cls",
+        "pooling_mode_mean_tokens": pooling == "mean",
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    (folder / "1_Pooling").mkdir()
+    _write_json(folder / "1_Pooling" / "config.json", modes)
+    _write_json(folder / "modules.json", SENTENCE_MODULES)
+    settings = {"max_seq_length": max_length, "do_lower_case": False}
+    _write_json(folder / "sentence_bert_config.json", settings)
+
+
+def _copy_tokenizer(source: Path, folder: Path, max_length: int) -> None:
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, folder / name)
+    old = source / "tokenizer_config.json"
+    settings = read_json(old) if old.exists() else {}
+    _write_json(folder / old.name, settings | {"model_max_length": max_length})
+
+
+def _write_json(file: Path, values: Any) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")

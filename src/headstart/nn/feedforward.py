@@ -1,0 +1,44 @@
+"""The feed-forward half of a block (Vaswani et al. 2017, section 3.3).
+
+Shapes: T tokens of all rows, D width, F inner width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """The tanh form of GELU (Hendrycks and Gimpel 2016, section 2), elementwise."""
+    return F.gelu(x, approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """narrow(activation(widen(x))), each token on its own.
+
+    Args:
+        width: D.
+        inner_width: F.
+        activation: elementwise.
+        bias: whether the two linear maps add one.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        inner_width: int,
+        *,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, inner_width, bias)
+        self.narrow = nn.Linear(inner_width, width, bias)
+        self.activation = activation
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (T, D) to (T, D)."""
+        return self.narrow(self.activation(self.widen(values)))
