@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.models.backbone import Backbone
+from headstart.nn.dropout import Dropout
 from headstart.nn.ragged import Layout, Ragged
 
 
@@ -63,7 +64,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.pool, self.head = backbone, pool, head
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @property
     def depth(self) -> int:

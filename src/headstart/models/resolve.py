@@ -35,7 +35,10 @@ DESCRIPTION_FILES = (
 SAFE_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 PICKLED_FILES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 
-HUB_ERRORS = (OSError, *HfHubHTTPError.__bases__)
+HUB_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)),
+)
 """What asking the hub raises: the base of its HTTP library's errors is HfHubHTTPError's own."""
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headstart.nn.dropout import dropout
 from headstart.nn.ragged import Layout, Ragged
 
 try:
@@ -63,7 +64,7 @@ def attend(query: Ragged, key: Ragged, value: Ragged, form: Form) -> Tensor:
         (Tq, D) in the layout of `query`, heads side by side.
     """
     chosen = _CHOSEN.get()
-    run = _automatic(query, form) if chosen == "auto" else KERNELS[chosen]
+    run = KERNELS[_fastest(query, form) if chosen == "auto" else chosen]
     return run(query, key, value, form)
 
 
@@ -72,8 +73,9 @@ def kernel(name: str) -> Iterator[None]:
     """Compute attention with one kernel inside a `with` block.
 
     Args:
-        name: "sdpa", "eager", "varlen" or "auto". The default, auto, is varlen where the device,
-            the precision and the lack of dropout allow it, else sdpa.
+        name: "sdpa", "eager", "varlen" or "auto". The default, auto, takes the fastest: varlen
+            where the device, the precision and the lack of dropout allow it, eager for dropout on
+            a CPU, else sdpa.
     """
     if name != "auto" and name not in KERNELS:
         raise ValueError(f"kernel must be one of auto, {', '.join(KERNELS)}; got {name!r}.")
@@ -92,13 +94,17 @@ def attention_weights(query: Ragged, key: Ragged, form: Form) -> Tensor:
     """
     with torch.autocast(query.values.device.type, enabled=False):
         queries, keys = _heads(query, form).float(), _heads(key, form).float()
-        scores = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
         mask = _visible(query.layout, key.layout, form.causal)
-        return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1)
+        if mask is not None:  # added, because filling would keep the mask for the backward
+            scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(
+                ~mask, -math.inf
+            )
+        return scores.softmax(-1)
 
 
 def _eager(query: Ragged, key: Ragged, value: Ragged, form: Form) -> Tensor:
-    weights = F.dropout(attention_weights(query, key, form), form.dropout)
+    weights = dropout(attention_weights(query, key, form), form.dropout)
     with torch.autocast(query.values.device.type, enabled=False):
         mixed = weights @ _heads(value, form).float()
     return _packed(mixed, query.layout).to(query.values.dtype)
@@ -125,17 +131,20 @@ def _varlen(query: Ragged, key: Ragged, value: Ragged, form: Form) -> Tensor:
     assert varlen_attn is not None, "this torch has no torch.nn.attention.varlen"
     assert not form.dropout, "varlen knows no dropout"
     _check_causal(query.layout, key.layout, form.causal)
-    split = (form.num_heads, -1)
+    queries, keys, values = (
+        x.values.view(x.layout.total, form.num_heads, -1) for x in (query, key, value)
+    )
     mixed = varlen_attn(
-        query.values.unflatten(1, split),
-        key.values.unflatten(1, split),
-        value.values.unflatten(1, split),
+        queries,
+        keys,
+        values,
         query.layout.offsets.int(),
         key.layout.offsets.int(),
         query.layout.longest,
         key.layout.longest,
         window_size=(-1, 0) if form.causal else (-1, -1),
     )
+    assert isinstance(mixed, Tensor), "only the mix was asked for"
     return mixed.flatten(1)
 
 
@@ -143,16 +152,21 @@ KERNELS: dict[str, Kernel] = {"sdpa": _sdpa, "eager": _eager, "varlen": _varlen}
 _CHOSEN: ContextVar[str] = ContextVar("attention_kernel", default="auto")
 
 
-def _automatic(query: Ragged, form: Form) -> Kernel:
+def _fastest(query: Ragged, form: Form) -> str:
     values = query.values
-    half = values.is_cuda and values.dtype in (torch.float16, torch.bfloat16)
-    fits = values.shape[1] // form.num_heads % 8 == 0 and not form.dropout
-    return _varlen if half and fits and varlen_attn is not None else _sdpa
+    if values.is_cuda:
+        half = values.dtype in (torch.float16, torch.bfloat16)
+        fits = values.shape[1] // form.num_heads % 8 == 0 and not form.dropout
+        return "varlen" if half and fits and varlen_attn is not None else "sdpa"
+    # On CPUs torch's fused attention has no dropout: it falls back to the formula, with the slow
+    # dropout, and was measured a third slower than ours.
+    return "eager" if values.device.type == "cpu" and form.dropout else "sdpa"
 
 
 def _heads(x: Ragged, form: Form) -> Tensor:
     """(T, D) packed to (B, H, L, d) padded."""
-    return x.padded().unflatten(2, (form.num_heads, -1)).transpose(1, 2)
+    padded = x.padded()
+    return padded.view(*padded.shape[:2], form.num_heads, -1).transpose(1, 2)
 
 
 def _packed(mixed: Tensor, layout: Layout) -> Tensor:

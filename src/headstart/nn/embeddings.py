@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from headstart.nn.dropout import Dropout
 from headstart.nn.ragged import Ragged
 
 
@@ -23,7 +24,7 @@ class ScaledEmbeddings(nn.Module):
         super().__init__()
         self.token, self.position = token, position
         self.scale = token.embedding_dim**0.5
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Ragged) -> Ragged:
         """Map tokens (T,) int64 to (T, D)."""
@@ -53,7 +54,7 @@ class SegmentedEmbeddings(nn.Module):
     ) -> None:
         super().__init__()
         self.token, self.position, self.segment = token, position, segment
-        self.norm, self.dropout = norm, nn.Dropout(dropout)
+        self.norm, self.dropout = norm, Dropout(dropout)
 
     def forward(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
         """Map tokens (T,) int64, and segments (T,) int64 where there are pairs, to (T, D)."""

@@ -64,7 +64,8 @@ class Layout:
         if self.uniform:
             return values.reshape(self.num_rows, self.longest, *shape)
         padded = values.new_zeros(self.num_rows * self.longest, *shape)
-        return padded.index_copy(0, self._slots, values).view(self.num_rows, self.longest, *shape)
+        padded.index_copy_(0, self._slots, values)  # in place: no second copy of the padded batch
+        return padded.view(self.num_rows, self.longest, *shape)
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, L, ...) padded to (T, ...) packed: the inverse of `pad`."""
@@ -117,7 +118,7 @@ class Ragged:
 
     def split(self) -> list[Tensor]:
         """One (L_b, ...) tensor for each row."""
-        return list(self.values.split(self.lengths.tolist()))
+        return list(torch.split(self.values, self.lengths.tolist()))
 
     def first(self) -> Tensor:
         """(B, ...) the first token of each row."""

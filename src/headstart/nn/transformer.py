@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from headstart.nn.dropout import Dropout
 from headstart.nn.ragged import Ragged
 
 
@@ -39,7 +40,7 @@ class PostNormBlock(nn.Module):
         super().__init__()
         self.attention, self.norm_1 = attention, norm_1
         self.feed_forward, self.norm_2 = feed_forward, norm_2
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Ragged) -> Ragged:
         """Map (T, D) to (T, D)."""
@@ -70,7 +71,7 @@ class PreNormBlock(nn.Module):
         super().__init__()
         self.attention, self.norm_1 = attention, norm_1
         self.feed_forward, self.norm_2 = feed_forward, norm_2
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Ragged) -> Ragged:
         """Map (T, D) to (T, D)."""
@@ -103,7 +104,7 @@ class PostNormDecoderBlock(nn.Module):
         self.attention, self.cross_attention = attention, cross_attention
         self.feed_forward = feed_forward
         self.norm_1, self.norm_2, self.norm_3 = norms
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Ragged, memory: Ragged) -> Ragged:
         """Map (Tt, D), with a memory (Ts, D) of as many rows, to (Tt, D)."""
@@ -136,7 +137,7 @@ class PreNormDecoderBlock(nn.Module):
         self.attention, self.cross_attention = attention, cross_attention
         self.feed_forward = feed_forward
         self.norm_1, self.norm_2, self.norm_3 = norms
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Ragged, memory: Ragged) -> Ragged:
         """Map (Tt, D), with a memory (Ts, D) of as many rows, to (Tt, D)."""
