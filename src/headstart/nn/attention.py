@@ -62,7 +62,11 @@ def attend(query: Ragged, key: Ragged, value: Ragged, form: Form) -> Tensor:
 
     Returns:
         (Tq, D) in the layout of `query`, heads side by side.
+
+    Raises:
+        ValueError: causal, and rows of queries and keys differ in length.
     """
+    _check_causal(query.layout, key.layout, form.causal)
     chosen = _CHOSEN.get()
     run = KERNELS[_fastest(query, form) if chosen == "auto" else chosen]
     return run(query, key, value, form)
@@ -130,7 +134,6 @@ def _sdpa(query: Ragged, key: Ragged, value: Ragged, form: Form) -> Tensor:
 def _varlen(query: Ragged, key: Ragged, value: Ragged, form: Form) -> Tensor:
     assert varlen_attn is not None, "this torch has no torch.nn.attention.varlen"
     assert not form.dropout, "varlen knows no dropout"
-    _check_causal(query.layout, key.layout, form.causal)
     queries, keys, values = (
         x.values.view(x.layout.total, form.num_heads, -1) for x in (query, key, value)
     )

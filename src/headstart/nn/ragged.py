@@ -6,7 +6,6 @@ Shapes: B rows in a batch, T tokens in all rows together, L tokens in the longes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -73,24 +72,23 @@ class Layout:
         return flat if self.uniform else flat.index_select(0, self._slots)
 
 
-@dataclass(frozen=True)
 class Ragged:
-    """Rows of unequal length without padding.
+    """Rows of unequal length without padding. Never changed once made.
 
-    Attributes:
+    A plain class: Lightning Fabric takes dataclasses apart on their way through a module.
+
+    Args:
         values: (T, ...) the tokens of all rows, row after row.
         layout: where each row lies.
     """
 
-    values: Tensor
-    layout: Layout
-
-    def __post_init__(self) -> None:
-        if len(self.values) != self.layout.total:
+    def __init__(self, values: Tensor, layout: Layout) -> None:
+        if len(values) != layout.total:
             raise ValueError(
-                f"values must hold {self.layout.total} tokens, one for each in lengths; "
-                f"got {len(self.values)}."
+                f"values must hold {layout.total} tokens, one for each in lengths; "
+                f"got {len(values)}."
             )
+        self.values, self.layout = values, layout
 
     @classmethod
     def from_rows(cls, rows: Sequence[Tensor]) -> Ragged:
