@@ -1,1 +1,74 @@
-"""headstart: transfer learning with Transformers, with a verdict on what it was worth."""
+"""headstart: transfer learning with Transformers, with a verdict on what it was worth.
+
+Everything public is here; what is heavy is imported when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.api import Model, load, run, transfer
+    from headstart.errors import (
+        CheckpointError,
+        DataError,
+        HeadstartError,
+        InterruptedRunError,
+        RecipeError,
+        TrainingError,
+        UserError,
+    )
+    from headstart.estimator import Classifier
+    from headstart.recipe import Data, Recipe, Stage, Task
+    from headstart.verdict.judge import Verdict
+
+_HOMES = {
+    "CheckpointError": "errors",
+    "Classifier": "estimator",
+    "Data": "recipe",
+    "DataError": "errors",
+    "HeadstartError": "errors",
+    "InterruptedRunError": "errors",
+    "Model": "api",
+    "Recipe": "recipe",
+    "RecipeError": "errors",
+    "Stage": "recipe",
+    "Task": "recipe",
+    "TrainingError": "errors",
+    "UserError": "errors",
+    "Verdict": "verdict.judge",
+    "load": "api",
+    "run": "api",
+    "transfer": "api",
+}
+
+__all__ = [
+    "CheckpointError",
+    "Classifier",
+    "Data",
+    "DataError",
+    "HeadstartError",
+    "InterruptedRunError",
+    "Model",
+    "Recipe",
+    "RecipeError",
+    "Stage",
+    "Task",
+    "TrainingError",
+    "UserError",
+    "Verdict",
+    "load",
+    "run",
+    "transfer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+    return getattr(import_module(f"headstart.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

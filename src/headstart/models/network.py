@@ -65,6 +65,7 @@ class Network(nn.Module):
         super().__init__()
         self.backbone, self.pool, self.head = backbone, pool, head
         self.dropout = Dropout(dropout)
+        self._pinned: tuple[int, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -83,6 +84,19 @@ class Network(nn.Module):
         """Whether a parameter of the part takes a gradient."""
         modules = self.part_modules(part)
         return any(p.requires_grad for module in modules for p in module.parameters())
+
+    def pin_frozen_parts(self) -> None:
+        """Keep parts in which nothing moves in eval mode from here on, whatever `train` says."""
+        self._pinned = tuple(part for part in range(self.depth) if not self.moves(part))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode of everything but the pinned parts, which stay in eval mode."""
+        super().train(mode)
+        for part in self._pinned:
+            for module in self.part_modules(part):
+                module.eval()
+        return self
 
     def prefix(self, tokens: Ragged, segments: Tensor | None, depth: int) -> Ragged:
         """Output of the first `depth` parts, 1 to `self.depth`.

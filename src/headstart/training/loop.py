@@ -120,12 +120,13 @@ def train(training: Training, progress: Progress) -> State:
             factor = rate_factor(training.stage, state.step, total)
             for group, peak in zip(training.optimizer.param_groups, peak_rates, strict=True):
                 group["lr"] = peak * factor
-            batch = training.batch(training.order.rows(state.step))
-            loss = update(training, batch, state.step)
-            record(training, state, batch, loss, peak_rates[0] * factor)
+            rows = training.order.rows(state.step)
+            loss = update(training, training.batch(rows), state.step)
+            tokens = training.order.num_tokens(rows)
+            record(training, state, tokens, loss, peak_rates[0] * factor)
             now = time.perf_counter()
             state.seconds += now - start
-            bar.advance(1, batch.num_tokens, f"loss {loss:.3f}")
+            bar.advance(1, tokens, f"loss {loss:.3f}")
             if stop.signal_number is not None:
                 save(training, state, peak_rates)
                 raise InterruptedRunError(_how_to_go_on(training, state), stop.signal_number)
@@ -163,11 +164,11 @@ def update(training: Training, batch: Batch, step: int) -> float:
     return loss
 
 
-def record(training: Training, state: State, batch: Batch, loss: float, rate: float) -> None:
+def record(training: Training, state: State, tokens: int, loss: float, rate: float) -> None:
     """Count the update, log its loss now and then, and validate at the end of an epoch."""
     step, total = state.step, training.order.total
     state.step += 1
-    state.tokens += batch.num_tokens
+    state.tokens += tokens
     state.loss_sum += loss
     state.loss_count += 1
     ends_epoch = training.order.ends_epoch(step)

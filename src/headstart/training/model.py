@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from headstart.data.batches import RaggedStore, plan_reading, take
-from headstart.data.text import Tokenizer
+from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import CheckpointError, HeadstartError
 from headstart.models.checkpoint import open_network, save_network
 from headstart.models.network import Network
@@ -53,21 +53,19 @@ class Trained:
     origin: Path
     provenance: dict[str, Any] = field(default_factory=dict)
 
-    def tokens(self, texts: Sequence[str]) -> RaggedStore:
-        """Tokenise texts, cut to the model's length."""
-        encoded = self.tokenizer.encode(texts, self.max_length)
-        return RaggedStore(encoded.values, encoded.offsets)
-
-    def logits(
-        self, texts: Sequence[str], progress: Progress | None = None, title: str = "predict"
-    ) -> Tensor:
+    def logits(self, texts: Sequence[str], progress: Progress | None = None) -> Tensor:
         """Logits (N, C) float32 of N texts, in their order."""
-        if not len(texts):
+        encoded = self.tokenizer.encode(texts, self.max_length)
+        return self.logits_of(encoded, progress or Silent(), "predict")
+
+    def logits_of(self, encoded: Tokens, progress: Progress, title: str) -> Tensor:
+        """Logits (N, C) float32 of N tokenised texts, in their order."""
+        if not len(encoded.full_lengths):
             return torch.empty(0, len(self.task.labels))
         fabric = Fabric(accelerator="auto", devices=1)
         forward = fabric.setup_module(Suffix(self.network, 0)).eval()
-        store = self.tokens(texts)
-        return all_logits(forward, store, fabric.device, progress or Silent(), title)
+        store = RaggedStore(encoded.values, encoded.offsets)
+        return all_logits(forward, store, fabric.device, progress, title)
 
 
 def versions() -> dict[str, str]:
@@ -157,7 +155,8 @@ def _prove(written: Trained, read: Trained, texts: Sequence[str]) -> None:
 @torch.inference_mode()
 def _proof(model: Trained, texts: Sequence[str]) -> Tensor:
     """Logits on the CPU, where the same input gives the same bits."""
-    store = model.tokens(texts)
+    encoded = model.tokenizer.encode(texts, model.max_length)
+    store = RaggedStore(encoded.values, encoded.offsets)
     device = next(model.network.parameters()).device
     batches = [take(store, rows).to(device) for rows in plan_reading(store.lengths, READ_TOKENS)]
     return torch.cat([model.network(batch.inputs, batch.segments) for batch in batches])

@@ -53,6 +53,10 @@ class Order:
         first = self.ends[epoch - 1] if epoch else 0
         return self._epoch(epoch)[step - first]
 
+    def num_tokens(self, rows: np.ndarray) -> int:
+        """Tokens in the given rows, cached or not."""
+        return int(self.lengths[rows].sum())
+
     def ends_epoch(self, step: int) -> bool:
         """Whether a step, counted from 0, is the last of its epoch."""
         return step + 1 in self.ends

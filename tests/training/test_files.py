@@ -1,0 +1,48 @@
+"""Files and folders are there whole or not at all."""
+
+import errno
+import os
+
+import pytest
+
+from headstart.errors import UserError
+from headstart.training.files import folder_atomically, write_atomically
+
+
+def test_a_file_appears_when_complete(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    with write_atomically(path) as file:
+        file.write(b"x")
+        assert not path.exists()
+    assert path.read_bytes() == b"x"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), write_atomically(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_replaces_an_old_one_whole(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old.txt").write_text("old")
+    with folder_atomically(path) as fresh:
+        (fresh / "new.txt").write_text("new")
+        assert (path / "old.txt").exists()
+    assert os.listdir(path) == ["new.txt"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"model: the disk is full .* Make room") as caught:
+        with folder_atomically(tmp_path / "model") as fresh:
+            (fresh / "weights").write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.exit_code == 2
+    assert os.listdir(tmp_path) == []
