@@ -152,7 +152,10 @@ def test_eager_has_a_second_derivative():
     step, direction = 1e-2, [torch.randn_like(x) for x in inputs]
 
     def penalty_at(sign):
-        moved = [(x + sign * step * d).detach().requires_grad_() for x, d in zip(inputs, direction, strict=True)]  # fmt: skip
+        moved = [
+            (x + sign * step * d).detach().requires_grad_()
+            for x, d in zip(inputs, direction, strict=True)
+        ]
         at = torch.autograd.grad(mix(*moved).square().sum(), moved)
         return sum(g.square().sum() for g in at)
 

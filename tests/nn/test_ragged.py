@@ -74,5 +74,5 @@ def test_rows_split_first_and_mean(ragged):
 
 
 def test_values_must_fill_the_layout():
-    with pytest.raises(ValueError, match="14 tokens.*got 13"):
+    with pytest.raises(ValueError, match=r"14 tokens.*got 13"):
         Ragged(torch.zeros(13, 11), Layout(LENGTHS))
