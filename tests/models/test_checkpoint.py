@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 
@@ -18,6 +19,7 @@ from headstart.models.checkpoint import (
     sentence_embeddings,
 )
 from headstart.models.network import Cls, Mean, Network
+from headstart.models.weights import write_weights
 from headstart.nn.ragged import Ragged
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -461,3 +463,42 @@ def test_sentence_transformers_opens_what_is_saved(hf, tmp_path):
     pooled = network.prefix(Ragged.from_rows([torch.tensor(ids)]), None, network.depth).values
     want = theirs.encode(TEXTS[:1], convert_to_tensor=True, show_progress_bar=False)
     torch.testing.assert_close(pooled, want, **CLOSE)
+
+
+def test_a_head_of_its_own_needs_its_pooling(save, tmp_path):
+    _, source = save()
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_network(folder, a_network(source, "mean"), source=source, labels=LABELS,
+                 pooling="mean", max_length=13)  # fmt: skip
+    (folder / "modules.json").unlink()
+    with pytest.raises(CheckpointError, match=r"head\.safetensors needs a pooling"):
+        open_network(folder)
+
+
+@torch.no_grad()
+def test_a_classifiers_head_reads_its_pooler_whatever_modules_json_says(save, tokens):
+    _, folder = save("BertForSequenceClassification")
+    want = open_network(folder)(tokens)
+    publish(folder, {"pooling_mode": "mean"})
+    assert torch.equal(open_network(folder)(tokens), want)
+
+
+def test_a_write_that_fails_is_the_error_that_the_system_gives(tmp_path):
+    """A limit on file size stands in for a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            write_weights(tmp_path / "model.safetensors", {"x": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+
+
+def test_weights_are_as_readable_as_any_other_file(tmp_path):
+    (tmp_path / "other").write_text("")
+    write_weights(tmp_path / "model.safetensors", {"x": torch.zeros(3)})
+    modes = [(tmp_path / name).stat().st_mode for name in ("other", "model.safetensors")]
+    assert modes[0] == modes[1]

@@ -23,7 +23,7 @@ from headstart.models.network import Cls, Mean, Network, Pooler
 from headstart.models.published import HEAD_FILE, Published
 from headstart.models.resolve import resolve
 from headstart.models.save import save_network
-from headstart.models.weights import files_digest, read_json, read_weights, weight_files
+from headstart.models.weights import AGAIN, files_digest, read_json, read_weights, weight_files
 from headstart.nn.ragged import Ragged
 
 __all__ = [
@@ -137,9 +137,15 @@ def open_network(folder: str | Path) -> Network:
         raise CheckpointError(
             f"{folder}: holds a backbone without a classification head, so it cannot classify."
         )
-    pooling = checkpoint.pooling
-    pool = checkpoint.pooler if pooling is None else POOLS[pooling]()
-    assert pool is not None, "a folder with a head and no pooling has a pooler"
+    # A head in a file of its own reads the published pooling, any other the family's.
+    pool: nn.Module | None = checkpoint.pooler
+    if (checkpoint.folder / HEAD_FILE).exists():
+        if checkpoint.pooling is None:
+            raise CheckpointError(
+                f"{folder}: {HEAD_FILE} needs a pooling, and modules.json names none. {AGAIN}"
+            )
+        pool = POOLS[checkpoint.pooling]()
+    assert pool is not None, "a ...ForSequenceClassification has a pooler"
     classes, width = checkpoint.head["weight"].shape
     head = nn.Linear(width, classes, device="meta")
     head.load_state_dict(checkpoint.head, assign=True)

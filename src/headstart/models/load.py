@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from headstart.errors import CheckpointError
 from headstart.models.backbone import Backbone
 from headstart.models.family import Family
+from headstart.models.keymap import Match
 from headstart.models.network import Pooler
 
 POOLER, HEAD = "pooler.", "head."
@@ -83,11 +84,7 @@ def load(
     wanted = _shapes("", backbone)
     wanted |= _shapes(POOLER, pooler) if has_pooler else {}
     wanted |= _shapes(HEAD, head) if has_head else {}
-    theirs = {name: match.ours.get(name, name) for name in ours}
-    theirs |= {name: _their_name(family, name, match.ours) for name in wanted if name not in ours}
-    faults = [f"{name}: is unexpected; no {family.name} has it." for name in match.unknown]
-    faults += [f"{name}: is doubled; another name means the same." for name in match.doubled]
-    faults += _differences(ours, wanted, theirs)
+    faults = _faults(family, match, ours, wanted)
     if faults:
         raise CheckpointError([f"{folder}, {fault}" for fault in faults])
     state = {name: tensor.to(torch.float32, copy=True) for name, tensor in ours.items()}
@@ -111,6 +108,20 @@ def _cut(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Take what starts with a prefix out of a table, the prefix off."""
     names = [name for name in state if name.startswith(prefix)]
     return {name.removeprefix(prefix): state.pop(name) for name in names}
+
+
+def _faults(
+    family: Family,
+    match: Match,
+    ours: Mapping[str, Tensor],
+    wanted: Mapping[str, tuple[int, ...]],
+) -> list[str]:
+    """One fault for each name that is not accounted for, or whose tensor cannot be taken."""
+    theirs = {name: match.ours.get(name, name) for name in ours}
+    theirs |= {name: _their_name(family, name, match.ours) for name in wanted if name not in ours}
+    faults = [f"{name}: is unexpected; no {family.name} has it." for name in match.unknown]
+    faults += [f"{name}: is doubled; another name means the same." for name in match.doubled]
+    return faults + _differences(ours, wanted, theirs)
 
 
 def _their_name(family: Family, name: str, matched: Mapping[str, str]) -> str:

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from headstart.models.families import FAMILIES
+from headstart.models.family import Family
 from headstart.models.network import Network
 from headstart.models.published import HEAD_FILE
 from headstart.models.weights import read_json, write_weights
@@ -64,22 +67,25 @@ def save_network(
         "dtype": "float32",
     }
     _write_json(folder / "config.json", config)
-    prefix = family.prefix if whole else ""
-    weights = {
-        family.keys.to_theirs(name, prefix): tensor
-        for name, tensor in network.backbone.state_dict().items()
-    }
-    head = dict(network.head.state_dict())
-    if whole:
-        for name, tensor in network.pool.state_dict().items():
-            weights[family.keys.to_theirs(f"pooler.{name}", prefix)] = tensor
-        for name, tensor in head.items():
-            weights[family.keys.to_theirs(f"head.{name}")] = tensor
-    else:
-        write_weights(folder / HEAD_FILE, head)
+    if not whole:
+        write_weights(folder / HEAD_FILE, network.head.state_dict())
         _write_sentence_files(folder, network.backbone.width, pooling, max_length)
-    write_weights(folder / "model.safetensors", weights)
+    write_weights(folder / "model.safetensors", _their_weights(family, network, whole))
     _copy_tokenizer(source, folder, max_length)
+
+
+def _their_weights(family: Family, network: Network, whole: bool) -> dict[str, Tensor]:
+    """Weights by their names: the backbone's, with pooler and head where it is the whole."""
+    parts: dict[str, tuple[nn.Module, str]] = {
+        "": (network.backbone, family.prefix if whole else "")
+    }
+    if whole:
+        parts |= {"pooler.": (network.pool, family.prefix), "head.": (network.head, "")}
+    return {
+        family.keys.to_theirs(ours + name, prefix): tensor
+        for ours, (module, prefix) in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
 
 
 def _write_sentence_files(folder: Path, width: int, pooling: str, max_length: int) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,11 @@ def write_weights(file: Path, tensors: Mapping[str, Tensor]) -> None:
         OSError: the disk is full, or the file cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    file.touch()
+    mode = stat.S_IMODE(file.stat().st_mode)
     try:
         save_file(plain, file, metadata={"format": "pt"})
+        file.chmod(mode)  # safetensors leaves a file that only its owner can read
     except SafetensorError as error:
         code = re.search(r"os error (\d+)", str(error))
         if code is None:
