@@ -59,8 +59,9 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(13)
     backbone = Bert(BertConfig.from_hf(values))
     with torch.no_grad():
-        for parameter in backbone.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.2)
+        for name, parameter in backbone.named_parameters():
+            norm = "norm" in name and name.endswith("weight")
+            parameter.copy_(torch.randn_like(parameter) * (0.1 if norm else 0.3) + float(norm))
     keys = FAMILIES["bert"].keys
     weights = {keys.to_theirs(name): t for name, t in backbone.state_dict().items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})

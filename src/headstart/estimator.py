@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from headstart.data.table import Examples, from_lists
+from headstart.data.examples import Examples, examples
+from headstart.data.table import read
 from headstart.recipe import DEFAULT_BACKBONE, Recipe
 from headstart.training.model import Trained, open_trained
 from headstart.training.progress import OnConsole, Silent
@@ -81,7 +82,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(labels)
         if len(self.classes_) < 2:
             raise ValueError(f"y must hold 2 or more classes; it holds only {self.classes_[0]!r}.")
-        target = from_lists(texts, [str(label) for label in labels.tolist()], name="X")
+        names = [str(label) for label in labels.tolist()]
+        target = Examples("X", texts, names, np.arange(len(texts)))
         sets = {"target": target} | self._source()
         recipe = self._recipe(sets)
         shop = Workshop(OnConsole() if self.verbose else Silent())
@@ -100,8 +102,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(-1)]
 
     def _source(self) -> dict[str, Examples]:
-        from headstart.data.table import examples, read
-
         if self.source is None:
             return {}
         return {"source": examples(read(self.source, name="source"))}

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from headstart.api import Model, load
-from headstart.data.table import TABLE_ENDINGS, examples, read
+from headstart.data.examples import examples
+from headstart.data.table import TABLE_ENDINGS, read
 from headstart.errors import DataError
 from headstart.training.files import write_atomically
 from headstart.training.progress import OnConsole

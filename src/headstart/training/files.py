@@ -53,6 +53,7 @@ def write_atomically(path: Path) -> Iterator[IO[bytes]]:
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
+            Path(name).chmod(0o644)  # mkstemp's files are for their owner alone
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from lightning_fabric import Fabric
 from headstart.data.batches import RaggedStore, derive_seed, take
 from headstart.data.cache import headstart_cache
 from headstart.data.draw import draw
-from headstart.data.table import Examples
+from headstart.data.examples import Examples
 from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import RecipeError
 from headstart.models.checkpoint import Checkpoint, open_checkpoint

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from headstart.data.findings import length_findings
-from headstart.data.table import Examples
+from headstart.data.examples import Examples
 from headstart.errors import DataError
 from headstart.recipe import Recipe
 from headstart.training.model import Trained, open_trained, versions

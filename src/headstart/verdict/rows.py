@@ -11,7 +11,8 @@ import numpy as np
 from headstart.data.batches import derive_seed
 from headstart.data.draw import draw
 from headstart.data.findings import Finding, remove_duplicates
-from headstart.data.table import Examples, check_labels, examples, read
+from headstart.data.examples import Examples, check_labels, examples
+from headstart.data.table import read
 from headstart.errors import DataError
 from headstart.recipe import Data, Recipe
 
@@ -51,8 +52,9 @@ class Rows:
         if few:
             raise DataError(few)
         return {
-            name: _draw(rows, recipe.data[name].labels, recipe.seed)
-            for name, rows in self.train.items()
+            name: _draw(self.train[name], data.labels, recipe.seed)
+            for name, data in recipe.data.items()
+            if name in self.train
         }
 
 
@@ -97,6 +99,8 @@ def read_rows(recipe: Recipe, given: Mapping[str, Any] | None = None) -> Rows:
 
 
 def _read(name: str, data: Data, source: Any) -> Examples:
+    if isinstance(source, Examples):
+        return source
     table = read(source, name=name, split=data.split)
     return examples(table, text=data.text, label=data.label, mapping=data.map or None)
 
