@@ -177,8 +177,8 @@ def test_seeds_draw_other_labels(tiny_bert):
         ({"pooling": "men"}, RecipeError, "no choice is called 'men'. Did you mean 'mean'"),
         ({"max_length": 64}, RecipeError, "64 tokens do not fit; .* has 37 positions"),
         ({"text": "txet"}, DataError, "txet"),
-        ({"target": [("a b", "1"), ("c d", "5")] * 20}, DataError, "source|classes"),
-        ({"target": [("a b", "positive")] * 20}, DataError, "one class|single class|only"),
+        ({"target": [("a b", "1"), ("c d", "5")] * 20}, DataError, "share no class: the source has .*--target-map 1=negative,5=positive"),
+        ({"target": [("a b", "positive")] * 20}, DataError, "all 20 labels are .positive."),
     ],
 )
 def test_what_cannot_be_is_said(tiny_bert, options, error, message):
