@@ -79,10 +79,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if labels.shape != (len(texts),):
             raise ValueError(f"y must hold {len(texts)} labels, one for each text; "
                              f"its shape is {labels.shape}.")  # fmt: skip
+        names = [str(label) for label in labels.tolist()]
         self.classes_ = np.unique(labels)
         if len(self.classes_) < 2:
-            raise ValueError(f"y must hold 2 or more classes; it holds only {self.classes_[0]!r}.")
-        names = [str(label) for label in labels.tolist()]
+            raise ValueError(f"y must hold 2 or more classes; it holds only {names[0]!r}.")
         target = Examples("X", texts, names, np.arange(len(texts)))
         sets = {"target": target} | self._source()
         recipe = self._recipe(sets)
@@ -99,7 +99,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Sequence[str]) -> np.ndarray:  # noqa: N803
         """(N,) class of each text."""
-        return self.classes_[self.predict_proba(X).argmax(-1)]
+        best = self.predict_proba(X).argmax(-1)
+        return self.classes_[best]
 
     def _source(self) -> dict[str, Examples]:
         if self.source is None:

@@ -177,7 +177,8 @@ def test_seeds_draw_other_labels(tiny_bert):
         ({"pooling": "men"}, RecipeError, "no choice is called 'men'. Did you mean 'mean'"),
         ({"max_length": 64}, RecipeError, "64 tokens do not fit; .* has 37 positions"),
         ({"text": "txet"}, DataError, "txet"),
-        ({"target": [("a b", "1"), ("c d", "5")] * 20}, DataError, "share no class: the source has .*--target-map 1=negative,5=positive"),
+        ({"target": [("a b", "1"), ("c d", "5")] * 20}, DataError, "none is left"),
+        ({"target": [(f"a {i}", "15"[i % 2]) for i in range(20)]}, DataError, "share no class: the source has .*--target-map 1=negative,5=positive"),
         ({"target": [("a b", "positive")] * 20}, DataError, "all 20 labels are .positive."),
     ],
 )

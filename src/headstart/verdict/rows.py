@@ -95,6 +95,11 @@ def read_rows(recipe: Recipe, given: Mapping[str, Any] | None = None) -> Rows:
     for name in train:
         train[name], finding = remove_duplicates(train[name], test)
         findings += [finding] if finding else []
+        if not len(train[name]):
+            raise DataError(
+                f"{name}: every training row has the text of a test row, so none is left. Give "
+                "test rows that are not among them."
+            )
     return Rows(train, test, held_out, tuple(findings))
 
 
