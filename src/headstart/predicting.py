@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO, TypeVar
 
 from headstart.api import Model, load
-from headstart.data.examples import examples
-from headstart.data.table import TABLE_ENDINGS, read
-from headstart.errors import DataError
-from headstart.training.files import write_atomically
-from headstart.training.progress import OnConsole
+from headstart.errors import DataError, UserError
 
+if TYPE_CHECKING:
+    from headstart.data.examples import Examples
+
+T = TypeVar("T")
 CHUNK = 2048
-LINES = 64
+BLOCK = 1 << 20
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".gz", ".review")
+OTHER_FILES = (".txt", ".xlsx", ".xls", ".ods", ".zip", ".md", ".html", ".pdf", ".docx")
+"""Endings of what `read` refuses; a word that ends so is a file all the same, and never a text."""
 
 
 def predict_to(
@@ -43,13 +47,17 @@ def predict_to(
     Raises:
         CheckpointError: there is no such model.
         DataError: the file cannot be read.
+        UserError: `out` cannot be written.
     """
-    model = load(model_folder)
+    if out is not None and out.is_dir():
+        raise UserError(f"--out: {out} is a folder. Give a file, such as {out / 'labelled.csv'}.")
     chunks = _chunks(what, text_column)
+    model = load(model_folder)
     with _opened(out) as file:
         writer = csv.writer(file, lineterminator="\n")
         if not json_lines:
             writer.writerow(["text", "label", "probability"])
+            file.flush()
         for texts in chunks:
             for text, label, probability in answers(model, texts):
                 if json_lines:
@@ -69,39 +77,101 @@ def answers(model: Model, texts: Sequence[str]) -> Iterator[tuple[str, str, floa
 
 
 def _chunks(what: Sequence[str], text_column: str | None) -> Iterator[list[str]]:
-    if list(what) == ["-"]:
-        yield from _groups((line.rstrip("\r\n") for line in sys.stdin), LINES)
-    elif len(what) == 1 and _means_file(what[0]):
-        table = read(what[0], name=what[0])
-        rows = examples(table, text=text_column, require_label=False, keep_empty=True)
-        progress = OnConsole()
-        with progress.bar("predict", len(rows)) as bar:
-            for texts in _groups(rows.texts, CHUNK):
-                yield texts
-                bar.advance(len(texts))
-    else:
-        if text_column is not None:
-            raise DataError(f"--text: {text_column!r} is for a table file; texts were given.")
-        yield from _groups(what, CHUNK)
+    """The texts in lists; what can be wrong with a file is said before the model is opened."""
+    files = [argument for argument in what if argument == "-" or _means_file(argument)]
+    if files and len(what) > 1:
+        raise DataError(
+            f"{files[0]}: is a file among {len(what)} arguments; one file at a time is labelled. "
+            "Give it alone, or give texts only."
+        )
+    if files and files[0] != "-":
+        return _table_chunks(_read(files[0], text_column))
+    if text_column is not None:
+        raise DataError(
+            f"--text: {text_column!r} names a column, and no table file was given. Leave "
+            "it out, or give a csv, tsv, jsonl or parquet file."
+        )
+    return arriving_lines(sys.stdin.buffer) if files else _groups(_checked(what), CHUNK)
 
 
-def _groups(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Cut a stream into lists of up to `size` texts."""
+def _read(file: str, text_column: str | None) -> Examples:
+    from headstart.data.examples import examples
+    from headstart.data.table import read
+
+    if Path(file).suffix.lower() == ".txt" and Path(file).is_file():
+        raise DataError(
+            f"{file}: is no table. If it holds one text a line, give it on standard input: "
+            f"headstart predict MODEL - < {file}"
+        )
+    table = read(file, name=file)
+    return examples(table, text=text_column, require_label=False, keep_empty=True)
+
+
+def _table_chunks(rows: Examples) -> Iterator[list[str]]:
+    from headstart.training.progress import OnConsole
+
+    with OnConsole().bar("predict", len(rows)) as bar:
+        for texts in _groups(rows.texts, CHUNK):
+            yield texts
+            bar.advance(len(texts))
+
+
+def arriving_lines(stream: BinaryIO) -> Iterator[list[str]]:
+    """The lines of a stream as they arrive, those that are there together in one list.
+
+    Raises:
+        DataError: a line is not UTF-8.
+    """
+    if stream.isatty():
+        print("One text a line; end with Ctrl-D.", file=sys.stderr)
+    rest, done = b"", 0
+    read = getattr(stream, "read1", stream.read)
+    while block := read(BLOCK):
+        *lines, rest = (rest + block).split(b"\n")
+        for group in _groups(lines, CHUNK):
+            yield [_decoded(line, done + i) for i, line in enumerate(group, start=1)]
+            done += len(group)
+    if rest:
+        yield [_decoded(rest, done + 1)]
+
+
+def _decoded(line: bytes, number: int) -> str:
+    try:
+        return line.decode("utf-8").removesuffix("\r").removeprefix("\ufeff" if number == 1 else "")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"standard input, line {number:,}: is not UTF-8 (byte {error.start:,} of the line). "
+            "Convert it first: iconv -f cp1252 -t utf-8 FILE | headstart predict MODEL -"
+        ) from None
+
+
+def _checked(texts: Sequence[str]) -> Sequence[str]:
+    """Arguments that are text; bytes that are none reach us as lone surrogates."""
+    for number, text in enumerate(texts, start=1):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"text {number}: is not UTF-8. Set the terminal to UTF-8.")
+    return texts
+
+
+def _groups(texts: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of up to `size` items."""
     stream = iter(texts)
     while group := list(islice(stream, size)):
         yield group
 
 
 def _means_file(argument: str) -> bool:
-    """A path that exists, or one that ends like a table: then its absence is worth an error."""
-    ending = Path(argument).suffix.lower()
-    return (ending in TABLE_ENDINGS and " " not in argument) or (
-        len(argument) < 1024 and Path(argument).exists()
-    )
+    """A path that exists, or a word that ends like a file: then its absence is worth an error."""
+    if not argument.strip():
+        return False
+    ends = Path(argument).suffix.lower() in TABLES + OTHER_FILES
+    return (ends and " " not in argument) or os.path.exists(argument)  # noqa: PTH110
 
 
 @contextmanager
 def _opened(out: Path | None) -> Iterator[TextIO]:
+    from headstart.training.files import write_atomically
+
     if out is None:
         yield sys.stdout
         return

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,7 +17,7 @@ from headstart.errors import CheckpointError, unknown_name
 from headstart.models.backbone import Backbone
 from headstart.models.families import FAMILIES
 from headstart.models.family import Family
-from headstart.models.load import class_names, load
+from headstart.models.load import class_names, load, without_storage
 from headstart.models.network import Cls, Mean, Network, Pooler
 from headstart.models.published import HEAD_FILE, Published
 from headstart.models.resolve import resolve
@@ -147,7 +146,8 @@ def open_network(folder: str | Path) -> Network:
         pool = POOLS[checkpoint.pooling]()
     assert pool is not None, "a ...ForSequenceClassification has a pooler"
     classes, width = checkpoint.head["weight"].shape
-    head = nn.Linear(width, classes, device="meta")
+    with without_storage():
+        head = nn.Linear(width, classes)
     head.load_state_dict(checkpoint.head, assign=True)
     return Network(checkpoint.backbone, pool, head, checkpoint.dropout).eval()
 
@@ -188,9 +188,9 @@ def _family(folder: Path, config: Mapping[str, Any]) -> Family:
 
 
 def _build(folder: Path, family: Family, config: Mapping[str, Any]) -> Backbone:
-    """The backbone without storage: nothing is drawn, so no random state moves."""
+    """The backbone without storage, to be filled."""
     try:
-        with torch.device("meta"):
+        with without_storage():
             return family.build(config)
     except ValueError as error:
         file = folder / "config.json"

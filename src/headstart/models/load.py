@@ -5,13 +5,15 @@ Shapes: C classes, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from headstart.errors import CheckpointError
 from headstart.models.backbone import Backbone
@@ -37,6 +39,33 @@ class Loaded:
     head: dict[str, Tensor] | None
     dropped: tuple[str, ...]
     fresh: tuple[str, ...]
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves the functions of torch.nn.init out."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:  # some have none
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def without_storage() -> Iterator[None]:
+    """Build modules without storage or first values.
+
+    Nothing is drawn, so no random state moves; and drawing without storage would have torch import
+    its compiler, which takes a second.
+    """
+    with torch.device("meta"), _NothingDrawn():
+        yield
 
 
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -78,7 +107,7 @@ def load(
     ours |= {HEAD + name: tensor for name, tensor in head_tensors.items()}
     has_head = classifier or bool(head_tensors)
     has_pooler = classifier or any(name.startswith(POOLER) for name in ours)
-    with torch.device("meta"):
+    with without_storage():
         pooler = Pooler(backbone.width)
         head = nn.Linear(backbone.width, len(class_names(config)))
     wanted = _shapes("", backbone)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +27,18 @@ from torch.nn import functional as F
 from headstart.nn.dropout import dropout
 from headstart.nn.ragged import Layout, Ragged
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # before torch 2.10
-    varlen_attn = None  # type: ignore[assignment,unused-ignore]
+
+@cache
+def varlen_attention() -> Callable[..., Tensor | tuple[Tensor, ...]] | None:
+    """torch's attention over packed rows; None before torch 2.10.
+
+    Looked for when first needed: importing it takes a second, and only CUDA has a use for it.
+    """
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,7 @@ def _sdpa(query: Ragged, key: Ragged, value: Ragged, form: Form) -> Tensor:
 
 
 def _varlen(query: Ragged, key: Ragged, value: Ragged, form: Form) -> Tensor:
+    varlen_attn = varlen_attention()
     assert varlen_attn is not None, "this torch has no torch.nn.attention.varlen"
     assert not form.dropout, "varlen knows no dropout"
     queries, keys, values = (
@@ -160,7 +170,7 @@ def _fastest(query: Ragged, form: Form) -> str:
     if values.is_cuda:
         half = values.dtype in (torch.float16, torch.bfloat16)
         fits = values.shape[1] // form.num_heads % 8 == 0 and not form.dropout
-        return "varlen" if half and fits and varlen_attn is not None else "sdpa"
+        return "varlen" if half and fits and varlen_attention() is not None else "sdpa"
     # On CPUs torch's fused attention has no dropout: it falls back to the formula, with the slow
     # dropout, and was measured a third slower than ours.
     return "eager" if values.device.type == "cpu" and form.dropout else "sdpa"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 
 from headstart.data.batches import Batch
@@ -53,6 +52,8 @@ class Classify:
 
     def metrics(self, logits: Tensor, target: np.ndarray) -> dict[str, float]:
         """Scores of (N, C) logits against (N,) classes; the first one chooses the best epoch."""
+        from sklearn.metrics import accuracy_score, f1_score  # a second that predicting spares
+
         best = logits.argmax(-1).numpy()
         loss = float(F.cross_entropy(logits.float(), torch.from_numpy(target).long()))
         macro = f1_score(target, best, labels=range(len(self.labels)), average="macro",

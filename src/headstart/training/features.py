@@ -14,11 +14,10 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from headstart.data.batches import RaggedStore, plan_reading, take
@@ -27,6 +26,9 @@ from headstart.nn.ragged import Ragged
 from headstart.training.files import folder_atomically
 from headstart.training.inference import READ_TOKENS
 from headstart.training.progress import Progress
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Suffix(nn.Module):
@@ -158,9 +160,7 @@ def _reserve(file: Path) -> None:
             os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
 
 
-def _scatter(
-    values: np.ndarray, offsets: np.ndarray, rows: np.ndarray, packed: np.ndarray
-) -> None:
+def _scatter(values: np.ndarray, offsets: np.ndarray, rows: np.ndarray, packed: np.ndarray) -> None:
     start = 0
     for row in rows:
         length = int(offsets[row + 1] - offsets[row])

@@ -18,6 +18,13 @@ READ_TOKENS = 4096
 """Tokens in a batch where no gradients are kept."""
 
 
+def best_device() -> torch.device:
+    """The accelerator of this machine, else the CPU; asking Fabric would take seconds to import."""
+    if torch.accelerator.is_available():
+        return torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.device("cpu")
+
+
 @torch.inference_mode()
 def all_logits(
     forward: nn.Module, store: RaggedStore, device: Any, progress: Progress, title: str

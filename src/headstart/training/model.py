@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from headstart.data.batches import RaggedStore, plan_reading, take
@@ -22,8 +21,7 @@ from headstart.errors import CheckpointError, HeadstartError
 from headstart.models.checkpoint import open_network, save_network
 from headstart.models.network import Network
 from headstart.tasks.classify import Classify
-from headstart.training.features import Suffix
-from headstart.training.inference import READ_TOKENS, all_logits
+from headstart.training.inference import READ_TOKENS, all_logits, best_device
 from headstart.training.progress import Progress, Silent
 
 SCHEMA = "headstart.model/1"
@@ -62,10 +60,10 @@ class Trained:
         """Logits (N, C) float32 of N tokenised texts, in their order."""
         if not len(encoded.full_lengths):
             return torch.empty(0, len(self.task.labels))
-        fabric = Fabric(accelerator="auto", devices=1)
-        forward = fabric.setup_module(Suffix(self.network, 0)).eval()
+        device = best_device()
+        forward = self.network.to(device).eval()
         store = RaggedStore(encoded.values, encoded.offsets)
-        return all_logits(forward, store, fabric.device, progress, title)
+        return all_logits(forward, store, device, progress, title)
 
 
 def versions() -> dict[str, str]:
