@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,17 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headstart.data.files import SHOWN
-from headstart.data.findings import Finding
+from headstart.data.columns import find_columns
+from headstart.data.findings import SHOWN, SHOWN_ROWS, Finding, counted, listed
 from headstart.data.table import Table
-from headstart.errors import DataError, nearest
+from headstart.errors import DataError
 
-TEXT_NAMES = ("text", "review", "sentence", "content", "body", "comment", "reviewtext",
-              "review_text", "review_body", "description", "message", "document")  # fmt: skip
-LABEL_NAMES = ("label", "sentiment", "class", "category", "target", "stars", "star", "rating",
-               "polarity", "labels", "y")  # fmt: skip
 MOST_CHARACTERS = 1_000_000
 MOST_CLASSES = 1_000
+WHOLE = re.compile(r"^(-?\d+)\.0+$")
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Examples:
         name: what messages call them.
         texts: N texts.
         labels: N labels, or None where none are known.
-        rows: (N,) int64 row of each text in its table.
+        rows: (N,) int64 number of each text's row, as the user counts (`Table.number`).
         findings: what was noticed and done on the way here.
     """
 
@@ -92,180 +91,149 @@ def examples(
         DataError: columns cannot be told, labels are missing, of one class or most likely ids, or
             a text is far too long.
     """
-    label = _label_column(table, label) if require_label else None
-    text = _text_column(table, text, label)
+    text, label = find_columns(table, text, label, need_label=require_label)
     texts = ["" if t is None else t for t in as_strings(table.columns[text]).to_pylist()]
-    _check_lengths(table, text, texts)
-    rows = np.arange(len(texts))
-    findings = list(table.findings)
-    labels = _labels(table, label) if label else None
+    faults = _too_long(table, text, texts)
+    labels = None if label is None else _labels(table, label)
+    if labels is not None:
+        faults += _missing(table, label, labels)
+    if faults:
+        raise DataError(faults)
+    rows, findings = np.arange(len(texts)), list(table.findings)
     if labels is not None and mapping:
-        rows, findings = _map(table, labels, mapping, findings)
+        rows, found = _mapped_rows(table, labels, mapping)
+        findings += found
+        labels = [mapping.get(name, name) for name in labels]
     if not keep_empty:
-        rows, findings = _drop_empty(table, text, texts, rows, findings)
+        rows, found = _filled_rows(table, text, texts, rows)
+        findings += found
     chosen = rows.tolist()
-    found = None if labels is None else [mapped(labels[r], mapping) for r in chosen]
-    if found is not None:
-        _check_classes(table, label or "", found)
-    return Examples(table.name, [texts[r] for r in chosen], found, rows, tuple(findings))
+    kept = None if labels is None else [labels[row] for row in chosen]
+    if kept is not None:
+        _check_classes(table, label, kept)
+    return Examples(
+        table.name, [texts[row] for row in chosen], kept, _numbers(table, rows), tuple(findings)
+    )
 
 
-def mapped(label: str | None, mapping: Mapping[str, str] | None) -> str:
-    """A label as it is called from here on."""
-    assert label is not None
-    return mapping[label] if mapping else label
+def _numbers(table: Table, rows: np.ndarray) -> np.ndarray:
+    """Row numbers as the user counts, of rows counted from 0."""
+    return np.array([table.number(row) for row in rows.tolist()], dtype=np.int64)
 
 
 def as_strings(column: Any) -> Any:
     """A column as text: whole numbers without a point, truth as "true" and "false"."""
     kind = column.type
+    if pa.types.is_dictionary(kind):
+        return as_strings(column.cast(kind.value_type))
     if pa.types.is_floating(kind):
-        values = [None if v is None or v != v else f"{v:.0f}" if v.is_integer() else repr(v)
-                  for v in column.to_pylist()]  # fmt: skip
-        return pa.array(values, pa.string())
+        return pa.array([_number(value) for value in column.to_pylist()], pa.string())
     if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return pc.cast(column, pa.string())
     return pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
 
 
-def _labels(table: Table, column: str) -> list[str | None]:
-    """Labels as text, "1.0" as "1".
-
-    Raises:
-        DataError: some are missing; says which rows.
-    """
-    values = as_strings(table.columns[column]).to_pylist()
-    missing = [i for i, value in enumerate(values) if value is None or not value.strip()]
-    if missing:
-        places = ", ".join(str(i + table.first) for i in missing[:SHOWN])
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        raise DataError(
-            f"{table.name}, column {column!r}: {len(missing):,} labels are missing ({table.unit}s "
-            f"{places}{more}). Fill them in, or take these rows out; rows without a label can serve "
-            "as unlabelled text in a file of their own."
-        )
-    return [re.sub(r"^(-?\d+)\.0+$", r"\1", value.strip()) for value in values]
+def _number(value: float | None) -> str | None:
+    if value is None or math.isnan(value):
+        return None
+    return f"{value:.0f}" if value.is_integer() else repr(value)
 
 
-def _map(
-    table: Table, labels: list[str | None], mapping: Mapping[str, str], findings: list[Finding]
+def _labels(table: Table, column: str) -> list[str]:
+    """Labels as text, without blanks around them, "1.0" as "1"; "" where one is missing."""
+    encoded = pc.dictionary_encode(as_strings(table.columns[column]))
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    names = [WHOLE.sub(r"\1", name.strip()) for name in encoded.dictionary.to_pylist()]
+    indices = encoded.indices.fill_null(len(names)).to_pylist()
+    names.append("")
+    return [names[index] for index in indices]
+
+
+def _missing(table: Table, column: str | None, labels: list[str]) -> list[str]:
+    missing = np.array([row for row, name in enumerate(labels) if not name], dtype=np.int64)
+    if not len(missing):
+        return []
+    return [
+        f"{table.name}, column {column!r}: {counted(len(missing), 'label')} missing "
+        f"({listed(table.unit, _numbers(table, missing))}). Fill them in, or take these rows out: "
+        "they can serve as unlabelled text in a file of their own."
+    ]
+
+
+def _too_long(table: Table, column: str, texts: list[str]) -> list[str]:
+    long = [row for row, text in enumerate(texts) if len(text) > MOST_CHARACTERS]
+    return [
+        f"{table.place(row)}, column {column!r}: holds a text of {len(texts[row]):,} characters; "
+        f"at most {MOST_CHARACTERS:,} are taken. It is probably a whole file in one cell, as an "
+        "unclosed quote makes it. Mend or split it."
+        for row in long[:SHOWN]
+    ]
+
+
+def _mapped_rows(
+    table: Table, labels: list[str], mapping: Mapping[str, str]
 ) -> tuple[np.ndarray, list[Finding]]:
-    kept = np.array([i for i, value in enumerate(labels) if value in mapping], dtype=np.int64)
-    dropped = Counter(str(value) for value in labels if value not in mapping)
-    if not len(kept):
+    """Rows whose label is in the map, and what the map leaves out."""
+    known = np.array([name in mapping for name in labels])
+    dropped = Counter(name for name in labels if name not in mapping)
+    if not known.any():
         raise DataError(
             f"{table.name}: the map {dict(mapping)} fits none of its labels: "
             f"{sorted(dropped)[:10]}. Write them as they stand in the data."
         )
-    if dropped:
-        said = ", ".join(f"{name!r} ({count:,})" for name, count in dropped.most_common(SHOWN))
-        findings = [*findings, Finding(
-            kind="unmapped labels",
-            message=f"{table.name}: rows whose label the map leaves out were dropped: {said}.",
-            count=sum(dropped.values()),
-            remedy="Add these labels to the map if the rows should count.",
-        )]  # fmt: skip
-    return kept, findings
+    if not dropped:
+        return np.flatnonzero(known), []
+    said = ", ".join(f"{name!r} ({count:,})" for name, count in dropped.most_common(SHOWN))
+    finding = Finding(
+        kind="unmapped labels",
+        message=f"{table.name}: {counted(dropped.total(), 'row')} left out, as the map names "
+        f"no class for the label: {said}.",
+        count=dropped.total(),
+        rows=tuple(_numbers(table, np.flatnonzero(~known)[:SHOWN_ROWS]).tolist()),
+        remedy="Add these labels to the map if the rows should count.",
+    )
+    return np.flatnonzero(known), [finding]
 
 
-def _drop_empty(
-    table: Table, column: str, texts: list[str], rows: np.ndarray, findings: list[Finding]
+def _filled_rows(
+    table: Table, column: str, texts: list[str], rows: np.ndarray
 ) -> tuple[np.ndarray, list[Finding]]:
-    empty = np.array([r for r in rows.tolist() if not texts[r].strip()], dtype=np.int64)
-    if not len(empty):
-        return rows, findings
-    if len(empty) == len(rows):
-        raise DataError(f"{table.name}, column {column!r}: all {len(rows):,} texts are empty.")
+    """Those of the rows that have a text."""
+    filled = np.array([bool(texts[row].strip()) for row in rows.tolist()], dtype=bool)
+    if filled.all():
+        return rows, []
+    empty = _numbers(table, rows[~filled])
+    if not filled.any():
+        raise DataError(
+            f"{table.name}, column {column!r}: {counted(len(empty), 'row')}, none with a text. Is "
+            "it the right column (--text)?"
+        )
     finding = Finding(
         kind="empty texts",
-        message=f"{table.name}: {len(empty):,} rows without text were left out.",
+        message=f"{table.name}: {counted(len(empty), 'row')} without text left out "
+        f"({listed(table.unit, empty)}).",
         count=len(empty),
-        rows=tuple((empty[:20] + table.first).tolist()),
+        rows=tuple(empty[:SHOWN_ROWS].tolist()),
         remedy="Fill them in or remove them.",
     )
-    return np.setdiff1d(rows, empty), [*findings, finding]
+    return rows[filled], [finding]
 
 
-def _check_lengths(table: Table, column: str, texts: list[str]) -> None:
-    row, longest = max(enumerate(texts), key=lambda item: len(item[1]), default=(0, ""))
-    if len(longest) > MOST_CHARACTERS:
-        raise DataError(
-            f"{table.place(row)}, column {column!r}: holds a text of {len(longest):,} characters; at "
-            f"most {MOST_CHARACTERS:,} are taken. It is probably a whole file in one cell, as an "
-            "unclosed quote makes it. Mend or split it."
-        )
-
-
-def _check_classes(table: Table, column: str, labels: list[str]) -> None:
+def _check_classes(table: Table, column: str | None, labels: list[str]) -> None:
     counts = Counter(labels)
     place = f"{table.name}, column {column!r}"
     if len(counts) < 2:
         raise DataError(
-            f"{place}: all {len(labels):,} labels are {labels[0]!r}; telling apart takes 2 or more "
-            "classes. Is it the right column (--label), and are all rows there?"
+            f"{place}: {counted(len(labels), 'row')}, and one label only, {labels[0]!r}; telling "
+            "apart takes 2 or more classes. Is it the right column (--label), and is the file whole?"
         )
     if len(counts) > MOST_CLASSES or (len(counts) > 20 and len(counts) > len(labels) / 2):
         shown = ", ".join(repr(name) for name in list(counts)[:SHOWN])
         raise DataError(
-            f"{place}: holds {len(counts):,} classes in {len(labels):,} rows ({shown}, ...), so it is "
-            f"probably an id or a free text. At most {MOST_CLASSES:,} classes are taken. Name the "
-            f"label column with --label; there are: {', '.join(table.columns.column_names)}."
+            f"{place}: holds {len(counts):,} classes in {len(labels):,} rows ({shown}, ...), so it "
+            f"is probably an id or a free text. At most {MOST_CLASSES:,} classes are taken. Name "
+            f"the label column with --label; there are: {', '.join(table.columns.column_names)}."
         )
-
-
-def _text_column(table: Table, asked: str | None, label: str | None) -> str:
-    names = table.columns.column_names
-    if asked is not None:
-        return _asked(table, asked, "text")
-    if table.text is not None:
-        return table.text
-    known = [n for n in names if n.lower() in TEXT_NAMES and n != label]
-    if len(known) == 1:
-        return known[0]
-    rest = [n for n in names if n != label]
-    if len(rest) == 1:
-        return rest[0]
-    raise _ask(table, "text", known)
-
-
-def _label_column(table: Table, asked: str | None) -> str:
-    names = table.columns.column_names
-    if asked is not None:
-        return _asked(table, asked, "label")
-    if table.label is not None:
-        return table.label
-    known = [n for n in names if n.lower() in LABEL_NAMES]
-    if len(known) == 1:
-        return known[0]
-    texts = [n for n in names if n.lower() in TEXT_NAMES]
-    if not known and len(names) == 2 and len(texts) == 1:
-        return next(n for n in names if n not in texts)
-    raise _ask(table, "label", known)
-
-
-def _asked(table: Table, name: str, what: str) -> str:
-    if name not in table.columns.column_names:
-        raise DataError(
-            f"{table.name}: has no column {name!r} (asked for as the {what} column)."
-            f"{nearest(name, table.columns.column_names)} {_columns(table)}"
-        )
-    return name
-
-
-def _ask(table: Table, what: str, candidates: list[str]) -> DataError:
-    found = f"{candidates} could each be it" if candidates else "none has a name that says so"
-    return DataError(
-        f"{table.name}: which is the {what} column? {found[0].upper()}{found[1:]}. "
-        f"Name it with --{what} COLUMN ({what}= in Python or a recipe). {_columns(table)}"
-    )
-
-
-def _columns(table: Table) -> str:
-    """The columns there are, with a value of each."""
-    first = table.columns.slice(0, 1).to_pydict()
-    shown = (f"{name} (such as {str(values[0] if values else '')[:30]!r})"
-             for name, values in first.items())  # fmt: skip
-    return f"Its columns: {', '.join(shown)}."
 
 
 def check_labels(source: Examples, target: Examples) -> None:
@@ -274,21 +242,56 @@ def check_labels(source: Examples, target: Examples) -> None:
     Raises:
         DataError: the classes differ; says which, and how to write a map.
     """
-    ours, theirs = set(target.classes), set(source.classes)
+    theirs, ours = set(source.classes), set(target.classes)
     if ours == theirs:
         return
     shared = sorted(ours & theirs)
-    said = f"share only {shared}" if shared else "share no class"
-    option = "target" if all(re.fullmatch(r"-?\d+", c) for c in ours - theirs) else "source"
-    old = sorted((ours if option == "target" else theirs) - set(shared))
-    new = sorted((theirs if option == "target" else ours) - set(shared)) or shared
-    example = ",".join(f"{name}={new[min(i * len(new) // len(old), len(new) - 1)]}"
-                       for i, name in enumerate(old[:6])) if old else ""  # fmt: skip
-    write = f"Rename one side's, for example --{option}-map {example}" if example else (
-        f"Leave the others out with --{'source' if theirs > ours else 'target'}-map "
-        + ",".join(f"{c}={c}" for c in shared))  # fmt: skip
+    if shared:
+        said = "; ".join(
+            f"{owner} has classes that the {other} lacks: {_some(extra)}"
+            for owner, other, extra in (
+                (f"the source ({source.name})", "target", theirs - ours),
+                (f"the target ({target.name})", "source", ours - theirs),
+            )
+            if extra
+        )
+        side = "source" if theirs - ours else "target"
+        remedy = (
+            "Rename them, or leave their rows out by a map of the others, for example "
+            f"--{side}-map {','.join(f'{name}={name}' for name in shared[:6])}"
+        )
+    else:
+        said = (
+            f"the source ({source.name}) and the target ({target.name}) share no class: "
+            f"{_some(theirs)} there, {_some(ours)} here"
+        )
+        remedy = f"Rename one side's, for example {_example_map(theirs, ours)}"
     raise DataError(
-        f"source {source.name} and target {target.name} {said}: the source has "
-        f"{list(source.classes)[:8]}, the target {list(target.classes)[:8]}. {write}; or compare only "
-        "ways that train a new head: --arms target,source+target."
+        f"labels: {said}. {remedy}; or compare only ways that train a new head: "
+        "--arms target,source+target."
     )
+
+
+def _some(names: set[str]) -> str:
+    rest = len(names) - 8
+    shown = ", ".join(repr(name) for name in sorted(names, key=_in_order)[:8])
+    return shown + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _in_order(name: str) -> tuple[float, str]:
+    """Numbers by their size, then words by the alphabet."""
+    return (float(name), name) if NUMBER.fullmatch(name) else (math.inf, name)
+
+
+def _example_map(source: set[str], target: set[str]) -> str:
+    """An option that renames numbers to the other side's words, or the target's words."""
+    numbers = all(NUMBER.fullmatch(name) for name in source)
+    side, old, new = ("source", source, target) if numbers else ("target", target, source)
+    before, after = sorted(old, key=_in_order), sorted(new, key=_in_order)
+    if len(before) % 2 and len(before) > len(after) == 2:
+        del before[len(before) // 2]  # three stars are neither
+    pairs = [
+        f"{name}={after[min(place * len(after) // len(before), len(after) - 1)]}"
+        for place, name in enumerate(before)
+    ]
+    return f"--{side}-map {','.join(pairs[:10])}"

@@ -6,12 +6,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headstart.data.text import Tokens
+import numpy as np
 
 if TYPE_CHECKING:
     from headstart.data.examples import Examples
+    from headstart.data.text import Tokens
 
 SHOWN_ROWS = 20
+"""Row numbers that a finding keeps."""
+
+SHOWN = 5
+"""Row numbers that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,19 @@ class Finding:
     remedy: str = ""
 
 
+def counted(count: int, noun: str) -> str:
+    """ "1 row", "2,000 rows"."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def listed(unit: str, numbers: np.ndarray) -> str:
+    """ "row 3", "rows 3, 5, 8, 9, 12 and 4 more"."""
+    rest = len(numbers) - SHOWN
+    shown = ", ".join(f"{number}" for number in numbers[:SHOWN].tolist())
+    return f"{unit}{'s' * (len(numbers) > 1)} {shown}" + (f" and {rest:,} more" if rest > 0 else "")
+
+
 def plain(text: str) -> str:
     """A text with every run of white space as one blank, for comparing."""
     return " ".join(text.split())
@@ -41,57 +59,75 @@ def plain(text: str) -> str:
 def remove_duplicates(train: Examples, test: Examples) -> tuple[Examples, Finding | None]:
     """Take out training rows whose text is also a test row: they would be known by heart."""
     tested = {plain(text) for text in test.texts}
-    kept = [i for i, text in enumerate(train.texts) if plain(text) not in tested]
-    gone = len(train) - len(kept)
-    if not gone:
+    gone = np.array([plain(text) in tested for text in train.texts], dtype=bool)
+    if not gone.any():
         return train, None
-    known = set(kept)
-    rows = [int(train.rows[i]) for i in range(len(train)) if i not in known]
+    count = int(gone.sum())
     finding = Finding(
         kind="duplicates of test rows",
-        message=f"{train.name}: {gone:,} training rows have the text of a test row and were left out.",
-        count=gone,
-        rows=tuple(rows[:SHOWN_ROWS]),
+        message=f"{train.name}: {counted(count, 'training row')} left out, having the text of a "
+        "test row: they would be known by heart.",
+        count=count,
+        rows=tuple(train.rows[gone][:SHOWN_ROWS].tolist()),
         remedy="Nothing to do; remove them at the source if you can.",
     )
-    return train.take(kept), finding
+    return train.take(np.flatnonzero(~gone)), finding
 
 
 def contradictions(examples: Examples) -> list[Finding]:
-    """The same text under different labels: one of them must be wrong."""
+    """The same text under different labels: one of them must be wrong.
+
+    Texts are the same if they differ in white space alone.
+    """
+    assert examples.labels is not None
     labels: dict[str, set[str]] = defaultdict(set)
-    rows: dict[str, list[int]] = defaultdict(list)
-    for text, label, row in zip(examples.texts, examples.labels or (), examples.rows, strict=False):
+    for text, label in zip(examples.texts, examples.labels, strict=True):
         labels[plain(text)].add(label)
-        rows[plain(text)].append(int(row))
-    wrong = [row for text, names in labels.items() if len(names) > 1 for row in rows[text]]
-    if not wrong:
+    wrong = np.array([len(labels[plain(text)]) > 1 for text in examples.texts], dtype=bool)
+    if not wrong.any():
         return []
+    count = int(wrong.sum())
     return [
         Finding(
             kind="contradicting labels",
-            message=f"{examples.name}: {len(wrong):,} rows share their text with a row of another label.",
-            count=len(wrong),
-            rows=tuple(sorted(wrong)[:SHOWN_ROWS]),
+            message=f"{examples.name}: {counted(count, 'row')} with the text of a row that has "
+            "another label.",
+            count=count,
+            rows=tuple(examples.rows[wrong][:SHOWN_ROWS].tolist()),
             remedy="Decide which label is right, and remove the other rows.",
         )
     ]
 
 
-def length_findings(name: str, tokens: Tokens, max_length: int) -> list[Finding]:
-    """How many texts were cut, and how much of them."""
+def length_findings(
+    name: str, tokens: Tokens, max_length: int, numbers: np.ndarray | None = None
+) -> list[Finding]:
+    """How many texts were cut, and how much of them.
+
+    Args:
+        name: what messages call the texts.
+        tokens: of N texts.
+        max_length: tokens of a text at most.
+        numbers: (N,) number of each text's row, as its user counts.
+    """
     if not tokens.cut_rows:
         return []
-    share = tokens.cut_tokens / int(tokens.full_lengths.sum())
+    lengths = tokens.full_lengths
+    share = tokens.cut_tokens / int(lengths.sum())
+    low, median, high, longest = np.quantile(lengths, [0, 0.5, 0.95, 1]).round().astype(int)
+    cut = np.flatnonzero(lengths > tokens.lengths)
     return [
         Finding(
             kind="cut texts",
             message=(
-                f"{name}: {tokens.cut_rows:,} of {len(tokens):,} texts are longer than {max_length} "
-                f"tokens; {tokens.cut_tokens:,} tokens ({share:.1%}) at their ends were not read."
+                f"{name}: {tokens.cut_rows:,} of {counted(len(tokens), 'text')} longer than "
+                f"{max_length} tokens; {tokens.cut_tokens:,} tokens ({share:.1%}) at their ends "
+                f"not read. Tokens of a text: {low:,} to {longest:,}, half up to {median:,}, 95 % "
+                f"up to {high:,}."
             ),
             count=tokens.cut_rows,
-            rows=tuple((tokens.full_lengths > max_length).nonzero()[0][:SHOWN_ROWS].tolist()),
-            remedy="Raise --max-length if the backbone has positions for it, or put what matters first.",
+            rows=() if numbers is None else tuple(numbers[cut][:SHOWN_ROWS].tolist()),
+            remedy="Raise --max-length if the backbone has positions for it, or put first what "
+            "matters.",
         )
     ]

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokenizers
-from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
-from headstart.errors import CheckpointError
+from headstart.errors import CheckpointError, DataError
 
 CHUNK = 10_000
 """Texts tokenised at a time, so that a million rows take no more memory than their tokens."""
@@ -84,10 +84,12 @@ class Tokenizer:
             if vocabulary.exists():
                 return cls(_word_piece(vocabulary, folder / "tokenizer_config.json"))
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise CheckpointError(f"{folder}: its tokenizer is damaged: {error}. Fetch it again.") from error
+            raise CheckpointError(
+                f"{folder}: its tokenizer is damaged: {error}. Fetch it again."
+            ) from error
         raise CheckpointError(
-            f"{folder}: holds neither tokenizer.json nor vocab.txt, so texts cannot be read. Save one "
-            "there, for example with transformers: AutoTokenizer.from_pretrained(NAME)"
+            f"{folder}: holds neither tokenizer.json nor vocab.txt, so texts cannot be read. Save "
+            "one there, for example with transformers: AutoTokenizer.from_pretrained(NAME)"
             f".save_pretrained({str(folder)!r})."
         )
 
@@ -96,27 +98,54 @@ class Tokenizer:
         """Number of token ids, added tokens included."""
         return self._tokenizer.get_vocab_size()
 
-    def encode(self, texts: Sequence[str], max_length: int) -> Tokens:
+    def encode(
+        self, texts: Sequence[str], max_length: int, progress: Callable[[int], None] | None = None
+    ) -> Tokens:
         """Tokenise texts, special tokens included, each cut to `max_length` tokens.
 
         What is cut is the end of the text; the special tokens stay, as in transformers.
+
+        Args:
+            texts: N texts.
+            max_length: tokens of a text at most, 1 more than its special tokens at least.
+            progress: is told how many more texts are done, now and then.
+
+        Raises:
+            DataError: a text holds half a character (a lone surrogate), which UTF-8 cannot write.
         """
-        ids: list[np.ndarray] = []
-        lengths: list[int] = []
-        full: list[int] = []
         special = self._tokenizer.num_special_tokens_to_add(False)
+        assert max_length > special, (
+            f"{max_length} tokens leave no room beside {special} special ones"
+        )
+        packed, lengths, full = [np.empty(0, np.int32)], [np.zeros(1, np.int64)], []
         self._tokenizer.enable_truncation(max_length)
-        stream = iter(texts)
-        while chunk := list(islice(stream, CHUNK)):
-            for encoding in self._tokenizer.encode_batch(chunk):
-                ids.append(np.array(encoding.ids, dtype=np.int32))
-                lengths.append(len(encoding.ids))
-                cut = sum(len(part.ids) - special for part in encoding.overflowing)
-                full.append(len(encoding.ids) + cut)
-        self._tokenizer.no_truncation()
-        values = np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)
-        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-        return Tokens(values, offsets, np.array(full, dtype=np.int64))
+        try:
+            for start in range(0, len(texts), CHUNK):
+                encodings = self._batch(texts[start : start + CHUNK], start)
+                kept = np.array([len(e.ids) for e in encodings], np.int64)
+                cut = [sum(len(part.ids) - special for part in e.overflowing) for e in encodings]
+                packed.append(np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32))
+                lengths.append(kept)
+                full.append(kept + cut)
+                if progress is not None:
+                    progress(len(encodings))
+        finally:
+            self._tokenizer.no_truncation()
+        offsets = np.cumsum(np.concatenate(lengths))
+        return Tokens(np.concatenate(packed), offsets, np.concatenate(full or [lengths[0][:0]]))
+
+    def _batch(self, texts: Sequence[str], start: int) -> list[tokenizers.Encoding]:
+        try:
+            return self._tokenizer.encode_batch(list(texts))
+        except (UnicodeEncodeError, TypeError):  # a lone surrogate makes tokenizers raise either
+            for number, text in enumerate(texts, start):
+                if any("\ud800" <= character <= "\udfff" for character in text):
+                    raise DataError(
+                        f"text {number} (from 0): holds half a character, as when an emoji is cut "
+                        f"in two: {text[:60]!r}. Cut between characters, or put '\\ufffd' in its "
+                        "place."
+                    ) from None
+            raise
 
 
 def _word_piece(vocabulary: Path, config_file: Path) -> tokenizers.Tokenizer:

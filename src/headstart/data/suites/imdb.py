@@ -1,4 +1,8 @@
-"""The Large Movie Review Dataset (Maas et al. 2011): aclImdb/{train,test}/{pos,neg}/ID_RATING.txt."""
+"""The Large Movie Review Dataset (Maas et al. 2011).
+
+aclImdb/{train,test}/{pos,neg}/ID_RATING.txt
+aclImdb/train/unsup/ID_0.txt
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from headstart.data.findings import Finding
+from headstart.data.content import shorten
+from headstart.data.findings import Finding, counted
 from headstart.data.table import Table
 from headstart.errors import DataError, unknown_name
 
@@ -26,7 +31,7 @@ def is_imdb(path: Path) -> bool:
 
 
 def read_imdb(path: Path, split: str = "train") -> Table:
-    """Read columns text, label, rating (0 where none was given), file and split.
+    """Read columns text, label, rating (0 where none was given), split and file.
 
     Args:
         path: the folder aclImdb.
@@ -38,43 +43,52 @@ def read_imdb(path: Path, split: str = "train") -> Table:
     parts = split.split("+")
     unknown = [part for part in parts if part not in FOLDERS]
     if unknown:
-        raise DataError([unknown_name(f"{path}, split", "split", part, FOLDERS) for part in unknown])
+        raise DataError(
+            [unknown_name(f"{path}, split", "split", part, FOLDERS) for part in unknown]
+        )
     folders = [(part, folder) for part in parts for folder in FOLDERS[part]]
     missing = [folder for _, folder in folders if not (path / folder).is_dir()]
     if missing:
-        raise DataError([f"{path / folder}: the folder is missing; it holds a part of the split "
-                         f"{split!r}. Unpack the archive again." for folder in missing])  # fmt: skip
+        raise DataError([
+            f"{path / folder}: the folder is missing; it holds a part of the split {split!r}. "
+            "Unpack the archive again." for folder in missing
+        ])  # fmt: skip
     rows: list[dict[str, object]] = []
     odd: list[str] = []
+    faults: list[str] = []
     for part, folder in folders:
         for file in sorted((path / folder).iterdir(), key=_number):
             match = NAME.fullmatch(file.name)
             if match is None:
                 odd.append(f"{folder}/{file.name}")
                 continue
-            rows.append({
-                "text": _text(file),
-                "label": LABELS[Path(folder).name],
-                "rating": int(match[2]),
-                "file": f"{folder}/{file.name}",
-                "split": part,
-            })  # fmt: skip
+            try:
+                text = file.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                faults.append(f"{file}: is not UTF-8 (byte {error.start:,}). Unpack it again.")
+                continue
+            label, rating = LABELS[Path(folder).name], int(match[2])
+            rows.append({"text": text, "label": label, "rating": rating, "split": part,
+                         "file": f"{folder}/{file.name}"})  # fmt: skip
+    if faults:
+        raise DataError(shorten(faults, "such files"))
     if not rows:
         raise DataError(f"{path}: the split {split!r} holds no files called ID_RATING.txt.")
-    return Table(str(path), pa.Table.from_pylist(rows), unit="review", first=1, text="text",
-                 label="label", findings=tuple(_odd_names(path, odd)))  # fmt: skip
+    return Table(
+        name=str(path),
+        columns=pa.Table.from_pylist(rows),
+        first=1,
+        unit="review",
+        text="text",
+        label="label",
+        places=[str(row["file"]) for row in rows],
+        findings=tuple(_odd_names(path, odd)),
+    )
 
 
 def _number(file: Path) -> tuple[int, str]:
     match = NAME.fullmatch(file.name)
     return (int(match[1]) if match else -1, file.name)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 (byte {error.start:,}). Unpack it again.") from None
 
 
 def _odd_names(path: Path, odd: list[str]) -> list[Finding]:
@@ -84,7 +98,8 @@ def _odd_names(path: Path, odd: list[str]) -> list[Finding]:
     return [
         Finding(
             kind="odd file names",
-            message=f"{path}: {len(odd):,} files are not called ID_RATING.txt and were left out: {shown}.",
+            message=f"{path}: {counted(len(odd), 'file')} left out, not called ID_RATING.txt: "
+            f"{shown}.",
             count=len(odd),
             remedy="Rename them if they are reviews.",
         )

