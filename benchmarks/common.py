@@ -24,7 +24,9 @@ def machine() -> dict[str, Any]:
     return {
         "processor": name or platform.processor(),
         "bf16_instructions": "avx512_bf16" in flags or "amx_bf16" in flags,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
     }
@@ -47,8 +49,15 @@ def keep(name: str, result: dict[str, Any]) -> Path:
         "name": name,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
-        "versions": versions("headstart", "torch", "transformers", "accelerate", "lightning-fabric",
-                             "scikit-learn", "tokenizers"),  # fmt: skip
+        "versions": versions(
+            "headstart",
+            "torch",
+            "transformers",
+            "accelerate",
+            "lightning-fabric",
+            "scikit-learn",
+            "tokenizers",
+        ),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
@@ -117,8 +126,14 @@ class Trainer:
         with torch.inference_mode():
             for start in range(0, len(order), 64):
                 rows = order[start : start + 64]
-                encoded = self.tokenizer([texts[i] for i in rows], truncation=True, padding=True,
-                                         max_length=self.max_length, return_tensors="pt")  # fmt: skip
+                batch = [texts[i] for i in rows]
+                encoded = self.tokenizer(
+                    batch,
+                    truncation=True,
+                    padding=True,
+                    max_length=self.max_length,
+                    return_tensors="pt",
+                )
                 best = model(**encoded).logits.argmax(-1).tolist()
                 right += sum(self.classes[b] == labels[i] for b, i in zip(best, rows, strict=True))
         return right / len(texts)

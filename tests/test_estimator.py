@@ -52,7 +52,9 @@ def test_texts_in_any_sequence(classifier, kind):
 
 
 def test_cross_validation_trains_the_source_once(classifier, monkeypatch):
-    source = arms.SOURCE.model_copy(update={"learning_rate": 3e-3, "batch_tokens": 64, "epochs": 12.0})
+    source = arms.SOURCE.model_copy(
+        update={"learning_rate": 3e-3, "batch_tokens": 64, "epochs": 12.0}
+    )
     monkeypatch.setattr(arms, "SOURCE", source)
     monkeypatch.setattr("headstart.estimator.SOURCE", source)
     trained = []

@@ -5,10 +5,24 @@ from pathlib import Path
 
 import headstart
 
-ORDER = (
-    "errors recipe nn models data tasks objectives training evaluation verdict report "
-    "api estimator predicting demo cli"
-).split()
+ORDER = [
+    "errors",
+    "recipe",
+    "nn",
+    "models",
+    "data",
+    "tasks",
+    "objectives",
+    "training",
+    "evaluation",
+    "verdict",
+    "report",
+    "api",
+    "estimator",
+    "predicting",
+    "demo",
+    "cli",
+]
 ROOT = Path(headstart.__file__).parent
 
 

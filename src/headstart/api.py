@@ -229,8 +229,8 @@ def _leave(comparison: Comparison, folder: Path | None, command: str) -> Verdict
     """Write what a run leaves behind: the verdict last, when all it speaks of is there."""
     from headstart.report.html import write_report
     from headstart.training.files import write_atomically
-    from headstart.verdict.output import link_folder
     from headstart.verdict.judge import Verdict
+    from headstart.verdict.output import link_folder
 
     verdict = Verdict(comparison.values | {"command": command}, folder)
     if folder is None:

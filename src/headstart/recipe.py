@@ -1,7 +1,8 @@
 """A recipe: stages on one backbone, as validated plain values.
 
-Nothing here imports torch or opens a data file, so a bad recipe is refused in milliseconds, with every
-fault at once. A recipe comes from a TOML file, a mapping or keyword arguments, and goes back to TOML.
+Nothing here imports torch or opens a data file, so a bad recipe is refused in milliseconds, with
+every fault at once. A recipe comes from a TOML file, a mapping or keyword arguments, and goes back
+to TOML.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import PRODUCT, reviews
 
 from headstart.data.examples import Examples, examples
 from headstart.data.table import read
@@ -19,7 +20,6 @@ from headstart.recipe import Recipe
 from headstart.training import loop, stage
 from headstart.training.model import open_trained
 from headstart.training.stage import StageResult, Workshop
-from tests.conftest import PRODUCT, reviews
 
 
 def rows(count: int, seed: int = 1, name: str = "shop") -> Examples:
@@ -39,7 +39,9 @@ def recipe(backbone: Path, *stages: dict, **values) -> Recipe:
     )
 
 
-def train(backbone: Path, *stages: dict, data: Examples | None = None, **values) -> list[StageResult]:
+def train(
+    backbone: Path, *stages: dict, data: Examples | None = None, **values
+) -> list[StageResult]:
     return Workshop().run(recipe(backbone, *stages, **values), {"shop": data or rows(101)})
 
 
@@ -144,7 +146,9 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(tiny_bert, monkeyp
     with pytest.raises(InterruptedRunError, match="after step 10 of .* The same command") as caught:
         train(tiny_bert, {"validation": 0.2})
     assert caught.value.exit_code == 143
-    monkeypatch.setattr(loop, "update", lambda *a: pytest.fail("before") if a[2] < 10 else update(*a))
+    monkeypatch.setattr(
+        loop, "update", lambda *a: pytest.fail("before") if a[2] < 10 else update(*a)
+    )
     resumed = train(tiny_bert, {"validation": 0.2})[0]
     assert equal(weights(whole), weights(resumed))
     assert [p["loss"] for p in whole.record["log"]] == [p["loss"] for p in resumed.record["log"]]

@@ -8,19 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.conftest import FILLER, PRODUCT, reviews
 
 import headstart
 from headstart.errors import DataError, RecipeError, UserError
 from headstart.recipe import Recipe
 from headstart.training import stage
 from headstart.verdict import arms
-from tests.conftest import FILLER, PRODUCT, reviews
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Rates and batches that suit a backbone of 3 blocks and width 20."""
-    source = arms.SOURCE.model_copy(update={"learning_rate": 3e-3, "batch_tokens": 64, "epochs": 12.0})
+    source = arms.SOURCE.model_copy(
+        update={"learning_rate": 3e-3, "batch_tokens": 64, "epochs": 12.0}
+    )
     monkeypatch.setattr(arms, "SOURCE", source)
 
 
@@ -170,7 +172,11 @@ def test_seeds_draw_other_labels(tiny_bert):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"labels": 1000}, DataError, "--labels asks for 1,000 rows; 12[0-9] labelled rows are left"),
+        (
+            {"labels": 1000},
+            DataError,
+            "--labels asks for 1,000 rows; 12[0-9] labelled rows are left",
+        ),
         ({"arms": "target,sorce"}, RecipeError, "no way is called 'sorce'. Did you mean 'source'"),
         ({"arms": "target,target"}, RecipeError, "'target' is given twice"),
         ({"seeds": 0}, RecipeError, "seeds: must be 1 or more"),
@@ -178,7 +184,11 @@ def test_seeds_draw_other_labels(tiny_bert):
         ({"max_length": 64}, RecipeError, "64 tokens do not fit; .* has 37 positions"),
         ({"text": "txet"}, DataError, "txet"),
         ({"target": [("a b", "1"), ("c d", "5")] * 20}, DataError, "none is left"),
-        ({"target": [(f"a {i}", "15"[i % 2]) for i in range(20)]}, DataError, "share no class: the source has .*--target-map 1=negative,5=positive"),
+        (
+            {"target": [(f"a {i}", "15"[i % 2]) for i in range(20)]},
+            DataError,
+            "share no class: the source has .*--target-map 1=negative,5=positive",
+        ),
         ({"target": [("a b", "positive")] * 20}, DataError, "all 20 labels are .positive."),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -15,7 +16,10 @@ from headstart.data.cache import headstart_cache
 from headstart.errors import RecipeError, unknown_name
 from headstart.training.files import write_atomically
 
-PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
+    "float32": "32-true",
+    "bf16": "bf16-mixed",
+}
 """Our word: Lightning Fabric's. Weights and optimiser state stay in float32 in both."""
 
 GAIN_NEEDED = 1.15
@@ -23,7 +27,7 @@ GAIN_NEEDED = 1.15
 
 
 def choose_precision() -> str:
-    """"bf16" or "float32", whichever trains faster here.
+    """ "bf16" or "float32", whichever trains faster here.
 
     $HEADSTART_PRECISION decides where it is set. A recent GPU takes bf16. On a CPU with bf16
     instructions a short training step is timed both ways, once for a machine and torch version.

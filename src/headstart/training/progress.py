@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -24,18 +24,13 @@ class Bar(Protocol):
 class Progress(Protocol):
     """Where bars and messages go."""
 
-    def bar(self, title: str, total: int, done: int = 0) -> _BarContext:
+    def bar(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """Open a bar of `total` steps of which `done` were done before."""
         ...
 
     def say(self, message: str) -> None:
         """Write one line."""
         ...
-
-
-class _BarContext(Protocol):
-    def __enter__(self) -> Bar: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class Silent:

@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -212,9 +213,8 @@ def begin(checkpoint: Checkpoint, recipe: Recipe, labels: tuple[str, ...]) -> Tr
             f"max_length: {recipe.max_length} tokens do not fit; {checkpoint.name} has "
             f"{backbone.max_positions} positions. Use that or less."
         )
-    pooling = recipe.pooling
-    if pooling == "auto":
-        pooling = checkpoint.pooling or "family"
+    asked = recipe.pooling
+    pooling = (checkpoint.pooling or "family") if asked == "auto" else asked
     pool = {"cls": Cls, "mean": Mean}.get(pooling, lambda: None)()
     if pool is None:
         pool = copy.deepcopy(checkpoint.pooler) or Pooler(backbone.width)
@@ -291,7 +291,9 @@ class _Bound:
         rules = groups(network, self.stage)
         freeze(network, rules)
         depth = frozen_depth(network)
+        start = time.perf_counter()
         store = self._store(network, depth)
+        prepared = time.perf_counter() - start
         forward, adam = self.fabric.setup(
             Suffix(network, depth), optimizer(network, rules, self.stage)
         )
@@ -311,6 +313,7 @@ class _Bound:
             save_seconds=self.shop.save_seconds,
         )
         state = train(training, self.shop.progress)
+        state.seconds += prepared
         record = self._record(rules, state, digest, inputs, depth)
         self._keep(folder, record)
         state_file.unlink(missing_ok=True)
@@ -388,5 +391,3 @@ def _peak_memory() -> int:
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-

@@ -103,7 +103,7 @@ def _cover_faults(
     if uncovered:
         more = f" and {len(uncovered) - 3} more" if len(uncovered) > 3 else ""
         yield (
-            f"{place}: no pattern covers {', '.join(uncovered[:3])}{more}. End with \".*\" = 0 to "
+            f'{place}: no pattern covers {", ".join(uncovered[:3])}{more}. End with ".*" = 0 to '
             "freeze the rest, or give it a rate."
         )
     # "pool" has no parameters under most poolings, so an empty default pattern is no fault.

@@ -70,7 +70,9 @@ def parse_arms(arms: str | Sequence[str]) -> tuple[str, ...]:
     """
     names = tuple(a.strip() for a in (arms.split(",") if isinstance(arms, str) else arms))
     faults = [unknown_name("arms", "way", name, TITLES) for name in names if name not in TITLES]
-    faults += [f"arms: {n!r} is given twice." for n in sorted({n for n in names if names.count(n) > 1})]
+    faults += [
+        f"arms: {n!r} is given twice." for n in sorted({n for n in names if names.count(n) > 1})
+    ]
     if faults or not names:
         raise RecipeError(faults or "arms: none is given. Known: " + ", ".join(TITLES) + ".")
     return names

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from headstart.data.findings import length_findings
 from headstart.data.examples import Examples
+from headstart.data.findings import length_findings
 from headstart.errors import DataError
 from headstart.recipe import Recipe
 from headstart.training.model import Trained, open_trained, versions
 from headstart.training.stage import StageResult, Workshop
 from headstart.verdict.arms import Arm
-from headstart.verdict.rows import Rows
 from headstart.verdict.judge import (
     ArmResult,
     describe_stages,
@@ -26,6 +25,7 @@ from headstart.verdict.judge import (
     judge,
     machine,
 )
+from headstart.verdict.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,7 @@ class Comparer:
         trained = {s.digest: s for r in results for stages in r.stages for s in stages}
         return Comparison(values, kept, recipe, tuple(trained.values()))
 
-    def _data(
-        self, recipe: Recipe, model: Trained, results: Sequence[ArmResult]
-    ) -> dict[str, Any]:
+    def _data(self, recipe: Recipe, model: Trained, results: Sequence[ArmResult]) -> dict[str, Any]:
         described: dict[str, Any] = {}
         findings = list(self.rows.findings)
         for name, rows in {**self.rows.train, "test": self.rows.test}.items():

@@ -177,9 +177,7 @@ def sentence(worth: Interval | None, winner: Mapping[str, Any]) -> str:
     )
 
 
-def describe_winner(
-    result: ArmResult, truth: np.ndarray, texts: Sequence[str]
-) -> dict[str, Any]:
+def describe_winner(result: ArmResult, truth: np.ndarray, texts: Sequence[str]) -> dict[str, Any]:
     """Confusion, per-class table and the most confident mistakes of the winner's first seed."""
     probabilities = result.logits[0].softmax(-1)
     confidence, predicted = (t.numpy() for t in probabilities.max(-1))
@@ -187,7 +185,7 @@ def describe_winner(
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:NUM_MISTAKES]
     mistakes = [
         {
-            "text": texts[row],
+            "text": texts[int(row)],
             "truth": result.classes[truth[row]],
             "predicted": result.classes[predicted[row]],
             "probability": float(confidence[row]),

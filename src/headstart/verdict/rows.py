@@ -10,8 +10,8 @@ import numpy as np
 
 from headstart.data.batches import derive_seed
 from headstart.data.draw import draw
-from headstart.data.findings import Finding, remove_duplicates
 from headstart.data.examples import Examples, check_labels, examples
+from headstart.data.findings import Finding, remove_duplicates
 from headstart.data.table import read
 from headstart.errors import DataError
 from headstart.recipe import Data, Recipe
@@ -76,7 +76,9 @@ def read_rows(recipe: Recipe, given: Mapping[str, Any] | None = None) -> Rows:
     Raises:
         DataError: a data set cannot be read, or leaves no rows to train or test on.
     """
-    sets, faults, findings = {}, [], []
+    sets: dict[str, Examples] = {}
+    faults: list[str] = []
+    findings: list[Finding] = []
     for name, data in recipe.data.items():
         try:
             sets[name] = _read(name, data, (given or {}).get(name, data.path))
