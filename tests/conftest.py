@@ -43,7 +43,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face folder with a random BERT of 3 blocks, width 20, and a word-level tokenizer."""
+    """A Hugging Face folder with a random BERT of 3 blocks, width 20, and a tokenizer of words."""
     folder = tmp_path_factory.mktemp("tiny-bert")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *dict.fromkeys(GOOD + BAD + FILLER + PRODUCT)]
     save_tokenizer(folder, words)

@@ -5,24 +5,10 @@ from pathlib import Path
 
 import headstart
 
-ORDER = [
-    "errors",
-    "recipe",
-    "nn",
-    "models",
-    "data",
-    "tasks",
-    "objectives",
-    "training",
-    "evaluation",
-    "verdict",
-    "report",
-    "api",
-    "estimator",
-    "predicting",
-    "demo",
-    "cli",
-]
+ORDER = """
+    errors recipe nn models data tasks objectives training evaluation verdict report
+    api estimator predicting demo cli
+""".split()
 ROOT = Path(headstart.__file__).parent
 
 

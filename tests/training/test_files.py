@@ -1,12 +1,17 @@
 """Files and folders are there whole or not at all."""
 
 import errno
-import os
+
+from pathlib import Path
 
 import pytest
 
 from headstart.errors import UserError
 from headstart.training.files import folder_atomically, write_atomically
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_appears_when_complete(tmp_path):
@@ -15,7 +20,7 @@ def test_a_file_appears_when_complete(tmp_path):
         file.write(b"x")
         assert not path.exists()
     assert path.read_bytes() == b"x"
-    assert os.listdir(path.parent) == ["a.txt"]
+    assert names(path.parent) == ["a.txt"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -25,7 +30,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         file.write(b"half")
         raise RuntimeError
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_a_folder_replaces_an_old_one_whole(tmp_path):
@@ -35,14 +40,14 @@ def test_a_folder_replaces_an_old_one_whole(tmp_path):
     with folder_atomically(path) as fresh:
         (fresh / "new.txt").write_text("new")
         assert (path / "old.txt").exists()
-    assert os.listdir(path) == ["new.txt"]
-    assert os.listdir(tmp_path) == ["model"]
+    assert names(path) == ["new.txt"]
+    assert names(tmp_path) == ["model"]
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"model: the disk is full .* Make room") as caught:
-        with folder_atomically(tmp_path / "model") as fresh:
-            (fresh / "weights").write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+    full = pytest.raises(UserError, match=r"model: the disk is full .* Make room")
+    with full as caught, folder_atomically(tmp_path / "model") as fresh:
+        (fresh / "weights").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.exit_code == 2
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []

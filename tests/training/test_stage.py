@@ -143,7 +143,9 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(tiny_bert, monkeyp
         return update(training, batch, step)
 
     monkeypatch.setattr(loop, "update", interrupt)
-    with pytest.raises(InterruptedRunError, match="after step 10 of .* The same command") as caught:
+    with pytest.raises(
+        InterruptedRunError, match=r"after step 10 of .* The same command"
+    ) as caught:
         train(tiny_bert, {"validation": 0.2})
     assert caught.value.exit_code == 143
     monkeypatch.setattr(

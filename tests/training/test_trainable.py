@@ -10,8 +10,15 @@ from headstart.recipe import Stage
 from headstart.training.loop import rate_factor
 from headstart.training.trainable import freeze, groups, matches, optimizer
 
-SIZES = {"model_type": "bert", "vocab_size": 31, "hidden_size": 14, "num_hidden_layers": 5,
-         "num_attention_heads": 7, "intermediate_size": 13, "max_position_embeddings": 11}  # fmt: skip
+SIZES = {
+    "model_type": "bert",
+    "vocab_size": 31,
+    "hidden_size": 14,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 7,
+    "intermediate_size": 13,
+    "max_position_embeddings": 11,
+}
 
 
 def network() -> Network:

@@ -216,7 +216,7 @@ def test_run_judges_after_each_stage(tiny_bert, tmp_path):
         "backbone": str(tiny_bert),
         "data": {"films": {"path": "f"}, "shop": {"path": "s"}},
         "stage": [
-            {"name": "source", "data": "films", "epochs": 3, "learning_rate": 3e-3, "batch_tokens": 128},
+            {"name": "source", "data": "films", "epochs": 3, "learning_rate": 3e-3},
             {"name": "probe", "data": "shop", "train": "head", "head": "new", "epochs": 5},
             {"name": "tune", "data": "shop", "epochs": 2},
         ],

@@ -16,10 +16,8 @@ from headstart.data.cache import headstart_cache
 from headstart.errors import RecipeError, unknown_name
 from headstart.training.files import write_atomically
 
-PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
-    "float32": "32-true",
-    "bf16": "bf16-mixed",
-}
+FabricWord = Literal["32-true", "bf16-mixed"]
+PRECISIONS: dict[str, FabricWord] = {"float32": "32-true", "bf16": "bf16-mixed"}
 """Our word: Lightning Fabric's. Weights and optimiser state stay in float32 in both."""
 
 GAIN_NEEDED = 1.15

@@ -1,4 +1,4 @@
-"""From the data sets of a recipe to the rows that each stage trains on and the rows it is judged by."""
+"""From the data sets of a recipe to the rows trained on and the rows that judge."""
 
 from __future__ import annotations
 
