@@ -1,7 +1,6 @@
 """Files and folders are there whole or not at all."""
 
 import errno
-
 from pathlib import Path
 
 import pytest
