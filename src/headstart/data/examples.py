@@ -225,7 +225,7 @@ def _check_classes(table: Table, column: str | None, labels: list[str]) -> None:
     if len(counts) < 2:
         raise DataError(
             f"{place}: {counted(len(labels), 'row')}, and one label only, {labels[0]!r}; telling "
-            "apart takes 2 or more classes. Is it the right column (--label), and is the file whole?"
+            "apart takes 2 or more classes. Is it the right column (--label) and the whole file?"
         )
     if len(counts) > MOST_CLASSES or (len(counts) > 20 and len(counts) > len(labels) / 2):
         shown = ", ".join(repr(name) for name in list(counts)[:SHOWN])
