@@ -67,10 +67,16 @@ def load(folder: str | Path) -> Model:
     Raises:
         CheckpointError: there is no such model, or a file in it is damaged.
     """
+    from headstart.errors import CheckpointError
     from headstart.training.model import DESCRIPTION, open_trained
 
     folder = Path(folder)
     inner = folder / "model"
+    if (folder / ".headstart").exists() and not inner.exists():
+        raise CheckpointError(
+            f"{folder}: the run in this folder has not finished, so it holds no model yet. Give "
+            "its command again: it goes on where it stopped."
+        )
     return Model(open_trained(inner if (inner / DESCRIPTION).exists() else folder))
 
 
@@ -121,7 +127,7 @@ def transfer(
     from headstart.training.stage import Workshop
     from headstart.verdict.arms import build_arms, parse_arms, stages_of
     from headstart.verdict.compare import compare_arms
-    from headstart.verdict.rows import check_classes, read_rows
+    from headstart.verdict.rows import check_classes, describe, read_rows
 
     names = parse_arms(arms)
     if seeds < 1:
@@ -143,6 +149,8 @@ def transfer(
         rows = read_rows(common, given)
         check_classes(rows, source_answers="source" in names)
         available = len(rows.drawn(common)["target"])
+        for line in describe(rows, available):
+            shop.progress.say(line)
         built = build_arms(names, common, labels=available, label_limit=labels, seeds=seeds)
         comparison = compare_arms(built, rows, shop)
         del checkpoint
@@ -171,7 +179,7 @@ def run(
     """
     from headstart.training.stage import Workshop
     from headstart.verdict.compare import run_recipe
-    from headstart.verdict.rows import read_rows
+    from headstart.verdict.rows import describe, read_rows
 
     if isinstance(recipe, Mapping):
         recipe = Recipe.from_values(recipe)
@@ -180,7 +188,10 @@ def run(
     shop = Workshop(_progress(progress))
     with _held(out) as folder:
         shop.checkpoint(recipe.backbone)
-        comparison = run_recipe(recipe, read_rows(recipe, data), shop)
+        rows = read_rows(recipe, data)
+        for line in describe(rows):
+            shop.progress.say(line)
+        comparison = run_recipe(recipe, rows, shop)
         return _leave(comparison, folder, command or _python_call("run"))
 
 

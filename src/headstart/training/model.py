@@ -6,7 +6,7 @@ Shapes: N texts, C classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from headstart.data.batches import RaggedStore, plan_reading, take
 from headstart.data.text import Tokenizer, Tokens
-from headstart.errors import CheckpointError, HeadstartError
+from headstart.errors import CheckpointError, HeadstartError, nearest
 from headstart.models.checkpoint import open_network, save_network
 from headstart.models.network import Network
 from headstart.tasks.classify import Classify
@@ -27,6 +27,15 @@ from headstart.training.progress import Progress, Silent
 SCHEMA = "headstart.model/1"
 DESCRIPTION = "headstart.json"
 PROOF_ROWS = 16
+REPAIR = "Copy the model again, or give the command again that made it."
+FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "labels": ("list of 2 or more names", lambda value: isinstance(value, list)
+               and len(value) > 1 and all(isinstance(name, str) for name in value)),
+    "max_length": ("whole number above 0", lambda value: isinstance(value, int) and value > 0),
+    "pooling": ("word", lambda value: isinstance(value, str)),
+    "provenance": ("table", lambda value: isinstance(value, dict)),
+}  # fmt: skip
+"""What a description must hold besides its schema."""
 
 
 @dataclass
@@ -80,8 +89,10 @@ def open_trained(folder: str | Path) -> Trained:
     """
     folder = Path(folder)
     description = _describe(folder)
+    network = open_network(folder).eval()
+    _check_fit(folder / DESCRIPTION, description, network)
     return Trained(
-        network=open_network(folder).eval(),
+        network=network,
         tokenizer=Tokenizer.open(folder),
         task=Classify(tuple(description["labels"])),
         max_length=description["max_length"],
@@ -96,17 +107,57 @@ def _describe(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
         schema = description["schema"]
-    except FileNotFoundError:
-        what = "is no folder" if not folder.is_dir() else f"holds no {DESCRIPTION}"
+    except (FileNotFoundError, NotADirectoryError):
+        what = f"holds no {DESCRIPTION}" if folder.is_dir() else "is a file"
+        near = ""
+        if not folder.exists():
+            there = folder.absolute().parent
+            what = "there is no such folder"
+            near = nearest(folder.name, _folders(there)) if there.is_dir() else ""
         raise CheckpointError(
-            f"{folder}: {what}, so it is no model saved by headstart. Give the model/ folder that "
-            "`headstart transfer` or `headstart run` leaves in its output folder."
+            f"{folder}: {what}, so it is no model saved by headstart.{near} Give the output "
+            "folder of `headstart transfer` or `headstart run`, or the model/ folder in it."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file}: is damaged ({error}). Save the model again.") from None
+        raise CheckpointError(f"{file}: is damaged ({_first(error)}). {REPAIR}") from None
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read: {error.strerror}.") from None
     if schema != SCHEMA:
         raise CheckpointError(f"{file}: has schema {schema!r}; this headstart reads {SCHEMA!r}.")
+    wrong = [
+        f"{file}, {key}: is missing or no {kind}. {REPAIR}"
+        for key, (kind, holds) in FIELDS.items()
+        if not holds(description.get(key))
+    ]
+    if wrong:
+        raise CheckpointError(wrong)
     return description
+
+
+def _check_fit(file: Path, description: dict[str, Any], network: Network) -> None:
+    """Whether description and weights are of one model."""
+    classes = network.head.state_dict()["weight"].shape[0]
+    positions = network.backbone.max_positions
+    faults = []
+    if len(description["labels"]) != classes:
+        faults.append(
+            f"labels: names {len(description['labels'])} classes; the weights have {classes}"
+        )
+    if description["max_length"] > positions:
+        faults.append(f"max_length: is {description['max_length']}; the weights have {positions}")
+    if faults:
+        raise CheckpointError([f"{file}, {fault}. {REPAIR}" for fault in faults])
+
+
+def _folders(place: Path) -> list[str]:
+    return [path.name for path in place.iterdir() if path.is_dir()]
+
+
+def _first(error: Exception) -> str:
+    """What was wrong, on one line."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error).split("\n")[0] or "no JSON object"
 
 
 def save_trained(model: Trained, folder: Path, proof_texts: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from headstart.recipe import Data, Recipe
 HELD_OUT_SHARE = 0.2
 HELD_OUT_SEED = 0
 """One fixed split whatever the recipe's seed, so that all seeds and runs face the same rows."""
+
+SHOWN_CLASSES = 6
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,25 @@ class Rows:
             for name, data in recipe.data.items()
             if name in self.train
         }
+
+
+def describe(rows: Rows, labelled: int | None = None) -> list[str]:
+    """What will be trained on and judged by, a line each: rows, and how many of each class.
+
+    Args:
+        labelled: how many of the target's rows are trained on; None means all.
+    """
+    lines = []
+    for name, part in {**rows.train, "test": rows.test}.items():
+        counts = Counter(part.labels or ()).most_common()
+        shown = ", ".join(f"{count:,} {label}" for label, count in counts[:SHOWN_CLASSES])
+        more = f", and {len(counts) - SHOWN_CLASSES} more classes" if counts[SHOWN_CLASSES:] else ""
+        held = ", held out" if part is rows.test and rows.held_out else ""
+        few = name == "target" and labelled not in (None, len(part))
+        used = f"; {labelled:,} of them are trained on" if few else ""
+        path = "" if name == part.name else f"{part.name}, "
+        lines.append(f"{name}: {path}{len(part):,} rows{held} ({shown}{more}){used}")
+    return lines
 
 
 def _draw(rows: Examples, count: int | None, seed: int) -> Examples:
