@@ -171,6 +171,16 @@ def test_as_many_classes_as_rows_are_probably_ids() -> None:
     assert "47 classes in 47 rows" in refused([(f"Text {i}.", i) for i in range(47)])
 
 
+def test_texts_as_labels_are_shown_cut() -> None:
+    said = refused([(f"Text {i}.", f"{i} " + "long " * 1_000) for i in range(31)])
+    assert "31 classes in 31 rows" in said and len(said) < 700
+
+
+def test_objects_are_no_labels() -> None:
+    rows = [{"text": f"Text {i}.", "target": {"from": i}, "label": i % 2 == 0} for i in range(3)]
+    assert examples(read(rows)).labels == ["true", "false", "true"]
+
+
 def test_many_real_classes_are_fine() -> None:
     rows = examples(read([(f"Text {i}.", i % 101) for i in range(1_009)]))
     assert len(rows.classes) == 101

@@ -75,13 +75,19 @@ def _label_column(table: Table, asked: str | None, text: str | None) -> str:
         return _asked(table, asked, "label")
     if table.label is not None:
         return table.label
-    known = [n for n in names if _plain(n) in LABEL_NAMES and n != text]
+    known = [
+        n for n in names if _plain(n) in LABEL_NAMES and n != text and not _is_nested(table, n)
+    ]
     if len(known) == 1:
         return known[0]
     texts = [text] if text in names else [n for n in names if _plain(n) in TEXT_NAMES]
     if not known and len(names) == 2 and len(texts) == 1:
         return next(n for n in names if n not in texts)
     raise _ask(table, "label", known)
+
+
+def _is_nested(table: Table, name: str) -> bool:
+    return bool(pa.types.is_nested(table.columns[name].type))
 
 
 def _plain(name: str) -> str:

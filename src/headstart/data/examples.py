@@ -179,11 +179,11 @@ def _mapped_rows(
     if not known.any():
         raise DataError(
             f"{table.name}: the map {dict(mapping)} fits none of its labels: "
-            f"{sorted(dropped)[:10]}. Write them as they stand in the data."
+            f"{_some(set(dropped))}. Write them as they stand in the data."
         )
     if not dropped:
         return np.flatnonzero(known), []
-    said = ", ".join(f"{name!r} ({count:,})" for name, count in dropped.most_common(SHOWN))
+    said = ", ".join(f"{_short(name)} ({count:,})" for name, count in dropped.most_common(SHOWN))
     finding = Finding(
         kind="unmapped labels",
         message=f"{table.name}: {counted(dropped.total(), 'row')} left out, as the map names "
@@ -224,11 +224,11 @@ def _check_classes(table: Table, column: str | None, labels: list[str]) -> None:
     place = f"{table.name}, column {column!r}"
     if len(counts) < 2:
         raise DataError(
-            f"{place}: {counted(len(labels), 'row')}, and one label only, {labels[0]!r}; telling "
-            "apart takes 2 or more classes. Is it the right column (--label) and the whole file?"
+            f"{place}: {counted(len(labels), 'row')}, and one label only, {_short(labels[0])}; "
+            "telling apart takes 2 or more classes. Is it the right column (--label) and the whole file?"
         )
     if len(counts) > MOST_CLASSES or (len(counts) > 20 and len(counts) > len(labels) / 2):
-        shown = ", ".join(repr(name) for name in list(counts)[:SHOWN])
+        shown = ", ".join(_short(name) for name in list(counts)[:SHOWN])
         raise DataError(
             f"{place}: holds {len(counts):,} classes in {len(labels):,} rows ({shown}, ...), so it "
             f"is probably an id or a free text. At most {MOST_CLASSES:,} classes are taken. Name "
@@ -274,8 +274,13 @@ def check_labels(source: Examples, target: Examples) -> None:
 
 def _some(names: set[str]) -> str:
     rest = len(names) - 8
-    shown = ", ".join(repr(name) for name in sorted(names, key=_in_order)[:8])
+    shown = ", ".join(_short(name) for name in sorted(names, key=_in_order)[:8])
     return shown + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _short(name: str) -> str:
+    """A label in quotes; what is no label but a whole text is cut."""
+    return repr(name if len(name) <= 40 else name[:40] + "...")
 
 
 def _in_order(name: str) -> tuple[float, str]:
