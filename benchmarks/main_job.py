@@ -35,7 +35,10 @@ BACKBONE = "all-MiniLM-L6-v2"
 class Headstart:
     """headstart's arms on the demo's rows, in a cache of its own: nothing was done before."""
 
-    def __init__(self, source: Examples, target: Examples, test: Examples) -> None:
+    def __init__(
+        self, source: Examples, target: Examples, test: Examples, pooling: str = "auto"
+    ) -> None:
+        self.pooling = pooling
         self.sets = {"source": source, "target": target}
         self.test = test
         self.shop = Workshop(OnConsole() if os.isatty(2) else Silent())
@@ -44,6 +47,7 @@ class Headstart:
         """Accuracy on the test rows and seconds of training, the source not counted."""
         common = Recipe(
             backbone=BACKBONE,
+            pooling=self.pooling,
             data={n: Data(path=f"<{n}>") for n in self.sets},
             stage=(SOURCE,),
         )

@@ -41,7 +41,7 @@ from headstart.training.model import Trained, open_trained, save_trained, versio
 from headstart.training.order import Order
 from headstart.training.precision import PRECISIONS, choose_precision
 from headstart.training.progress import Progress, Silent
-from headstart.training.trainable import Group, freeze, groups, optimizer
+from headstart.training.trainable import Group, describe, freeze, groups, optimizer
 
 CODE_PARTS = ("nn", "models", "data", "tasks", "objectives", "training")
 RECORD = "stage.json"
@@ -290,6 +290,7 @@ class _Bound:
         network = self.model.network
         rules = groups(network, self.stage)
         freeze(network, rules)
+        self.shop.progress.say(f"{self.stage.name}: {describe(rules)}")
         depth = frozen_depth(network)
         start = time.perf_counter()
         store = self._store(network, depth)

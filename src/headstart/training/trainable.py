@@ -90,6 +90,14 @@ def groups(network: Network, stage: Stage) -> list[Group]:
     ]
 
 
+def describe(rules: list[Group]) -> str:
+    """What moves and what does not, in a line: "moving head|pool (770 at 0.001); frozen ..."."""
+    moving = [f"{r.pattern} ({r.num_parameters:,} at {r.learning_rate:g})" for r in rules
+              if r.learning_rate > 0]  # fmt: skip
+    frozen = sum(rule.num_parameters for rule in rules if rule.learning_rate == 0)
+    return f"moving {', '.join(moving)}; frozen {frozen:,} parameters"
+
+
 def matches(pattern: str, name: str) -> bool:
     """Whether a pattern rules a parameter; "backbone." may be left out in front."""
     full = re.compile(rf"(?:{pattern})(?:\.|$)|^(?:{pattern})$")

@@ -12,10 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from headstart.data.examples import Examples
-from headstart.data.findings import length_findings
+from headstart.data.findings import contradictions, length_findings
+from headstart.data.text import Tokenizer
 from headstart.errors import DataError
 from headstart.recipe import Recipe
-from headstart.training.model import Trained, open_trained, versions
+from headstart.training.model import open_trained, versions
 from headstart.training.stage import StageResult, Workshop
 from headstart.verdict.arms import Arm
 from headstart.verdict.judge import (
@@ -58,6 +59,29 @@ class Comparer:
         self.shop, self.rows, self.classes = shop, rows, classes
         self.start = time.perf_counter()
         self.truth = _truth(rows.test, classes)
+        self.surveyed: dict[str, Any] = {}
+
+    def survey(self, recipe: Recipe) -> None:
+        """Describe every data set, and say what was found before any training starts."""
+        checkpoint = self.shop.checkpoint(recipe.backbone)
+        tokenizer = Tokenizer.open(checkpoint.folder)
+        max_length = recipe.max_length or checkpoint.max_length
+        findings = list(self.rows.findings)
+        for name, rows in {**self.rows.train, "test": self.rows.test}.items():
+            encoded = self.shop.encoded(tokenizer, max_length, rows)
+            findings += contradictions(rows) + length_findings(rows.name, encoded, max_length)
+            self.surveyed[name] = describe_rows(rows, encoded.full_lengths)
+        held_out = self.rows.held_out
+        self.surveyed["test"]["held_out"] = held_out is not None
+        self.surveyed["findings"] = [vars(finding).copy() for finding in findings]
+        if held_out is not None:
+            total = len(self.rows.test) + len(self.rows.train[held_out])
+            self.shop.progress.say(
+                f"{held_out}: no test rows were given, so {len(self.rows.test):,} of {total:,} rows, "
+                "stratified, are held out to judge by"
+            )
+        for finding in findings:
+            self.shop.progress.say(finding.message)
 
     def arm(self, arm: Arm) -> ArmResult:
         """Train an arm, every seed of it, and read its answers on the test rows."""
@@ -105,7 +129,7 @@ class Comparer:
         values = judge(results, self.truth, winner)
         best = next(result for result in results if result.name == values["winner"])
         kept, recipe = best.stages[0][-1], recipes[best.name]
-        values |= {"data": self._data(recipe, open_trained(kept.folder), results)}
+        values |= {"data": self._data(results)}
         values |= {"backbone": self._backbone(recipe, kept)}
         values |= describe_winner(best, self.truth, self.rows.test.texts)
         values |= {"stages": describe_stages(results), "recipe": recipe.to_toml()}
@@ -115,19 +139,13 @@ class Comparer:
         trained = {s.digest: s for r in results for stages in r.stages for s in stages}
         return Comparison(values, kept, recipe, tuple(trained.values()))
 
-    def _data(self, recipe: Recipe, model: Trained, results: Sequence[ArmResult]) -> dict[str, Any]:
-        described: dict[str, Any] = {}
-        findings = list(self.rows.findings)
-        for name, rows in {**self.rows.train, "test": self.rows.test}.items():
-            encoded = self.shop.encoded(model.tokenizer, model.max_length, rows)
-            findings += length_findings(rows.name, encoded, model.max_length)
-            described[name] = describe_rows(rows, encoded.full_lengths)
-        described["test"]["held_out"] = self.rows.held_out is not None
-        labelled = max(result.labels for result in results)
+    def _data(self, results: Sequence[ArmResult]) -> dict[str, Any]:
+        """What `survey` found, with how many target labels were used."""
+        described = dict(self.surveyed)
         if "target" in described:
-            total = described["target"]["rows"]
-            described["target"] |= {"labelled": labelled, "unlabelled": total - labelled}
-        described["findings"] = [vars(finding).copy() for finding in findings]
+            labelled = max(result.labels for result in results)
+            unlabelled = described["target"]["rows"] - labelled
+            described["target"] |= {"labelled": labelled, "unlabelled": unlabelled}
         return described
 
     def _backbone(self, recipe: Recipe, stage: StageResult) -> dict[str, Any]:
@@ -181,6 +199,7 @@ def _truth(test: Examples, classes: tuple[str, ...]) -> np.ndarray:
 def compare_arms(arms: Sequence[Arm], rows: Rows, shop: Workshop) -> Comparison:
     """Train all arms and give the verdict."""
     comparer = Comparer(shop, rows, rows.train["target"].classes)
+    comparer.survey(arms[0].recipes[0])
     results = [comparer.arm(arm) for arm in arms]
     return comparer.conclude(results, {arm.name: arm.recipes[0] for arm in arms})
 
@@ -189,6 +208,7 @@ def run_recipe(recipe: Recipe, rows: Rows, shop: Workshop) -> Comparison:
     """Train one recipe; the verdict compares its stages, and its last stage is kept."""
     last = recipe.stage[-1]
     comparer = Comparer(shop, rows, rows.train[last.data].classes)
+    comparer.survey(recipe)
     results = comparer.after_each_stage(recipe)
     cut = {
         stage.name: recipe.model_copy(update={"stage": recipe.stage[:number]})
