@@ -1,7 +1,8 @@
-"""Bad files: one clear message that names the place, what was found and what to do; no traceback."""
+"""Bad files: one clear message that says where, what was found and what to do; no traceback."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from pathlib import Path
@@ -70,7 +71,8 @@ def test_a_file_that_may_not_be_opened(tmp_path, monkeypatch):
     [
         ("a.doc", "files ending in '.doc' are not read"),
         ("a", "files without an ending are not read"),
-        ("a.csv.gz", "gunzip a.csv.gz"),
+        ("a.gz", "files ending in '.gz' are not read"),
+        ("a.zip", "unzip a.zip"),
         ("a.xlsx", "Save it as csv"),
         ("a.pkl", "frame.to_parquet('a.parquet')"),
     ],
@@ -128,7 +130,7 @@ def test_broken_rows_are_all_named_with_their_numbers(tmp_path):
     path.write_text('text,label\nfine,1\nGood, very,1\n"a\nb",1\n\nalone\nok,0\n')
     assert faults(path) == [
         ", row 3: has 3 fields where the header has 2: 'Good, very,1'. A field that holds a comma "
-        'must stand in double quotes, and a quote in it be doubled ("").',
+        "must stand in double quotes, and a quote in it be doubled.",
         ", row 6: has 1 fields where the header has 2: 'alone'. Fill in what is missing; an empty "
         "field needs its comma too.",
     ]
@@ -194,7 +196,9 @@ def test_columns_named_twice(tmp_path):
 def test_the_byte_of_a_wrong_encoding_is_exact(tmp_path, ending, before):
     start = b"text\tlabel\n" + b"a" * before + b"\n"
     found = fault(tmp_path, f"a.{ending}", start + "Schön, größer\tja\n".encode("latin-1"))
-    assert found.startswith(f", line 3: is not UTF-8 (byte {len(start) + 3:,}); it looks like cp1252.")
+    assert found.startswith(
+        f", line 3: is not UTF-8 (byte {len(start) + 3:,}); it looks like cp1252."
+    )
     assert f"iconv -f cp1252 -t utf-8 a.{ending} > utf8-a.{ending}" in found
 
 
@@ -282,19 +286,19 @@ def test_broken_json_lines_are_all_named_and_capped(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.json", '[{"text": "a"},\n{"text": }]', "is not JSON: Expecting value at line 2, column 10"),
+        ("a.json", '[{"text": "a"},\n{"text": }]', "Expecting value at line 2, column 10"),
         ("a.json", '[{"text": "a"}, 7, "x"]', "item 2: is no object but '7'"),
         ("a.json", "[" * 100_000, "is nested too deeply"),
         ("a.jsonl", '{"a":' * 100_000, "is nested too deeply"),
         ("a.jsonl", '{"id": ' + "9" * 5000 + "}", "holds a value that cannot be read"),
         ("a.json", '{"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}}', "orient='records'"),
         ("a.json", '{"text": ["a", "b"], "label": [1, 0]}', "orient='records'"),
-        ("a.json", '{\n  "text": "a",\n  "label": "b"\n}\n', "holds one object (keys: text, label)"),
+        ("a.json", '{\n  "text": "a",\n  "label": "b"\n}\n', "one object (keys: text, label)"),
         ("a.json", '{"version": 1,\n"data": []}', "holds one object (keys: version, data)"),
         ("a.jsonl", "{}\n{}\n", "its rows have no columns"),
         ("a.jsonl", '"just text"\n', "line 1: is no object"),
         ("a.jsonl", "null\n", "line 1: is no object"),
-        ("a.jsonl", '{"text": "fine"}\n{"text": "half \\ud83d"}\n', "line 2: holds half a character"),
+        ("a.jsonl", '{"text": "fine"}\n{"text": "half \\ud83d"}\n', "line 2: holds half a char"),
     ],
 )  # fmt: skip
 def test_bad_json(tmp_path, name, content, said):
@@ -339,9 +343,9 @@ def survives(path: Path) -> None:
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json"])
 def test_random_text_gives_a_table_or_a_message(tmp_path, ending):
     chance = random.Random(ending)
-    pieces = ["text", "label", ",", "\t", ";", "\n", "\r\n", "\r", '"', '""', " ", "é", "🙂", "\ufeff",
-              "{", "}", "[", "]", ":", '{"text": "a", "label": 1}', "null", "1e999", "\\", "0", "sep=;",
-              "NaN", "\u2028", "\x1a", "'"]  # fmt: skip
+    pieces = ["text", "label", ",", "\t", ";", "\n", "\r\n", "\r", '"', '""', " ", "é", "🙂",
+              "\ufeff", "{", "}", "[", "]", ":", '{"text": "a", "label": 1}', "null", "1e999", "\\", "0",
+              "sep=;", "NaN", "\u2028", "\x1a", "'"]  # fmt: skip
     path = tmp_path / f"a.{ending}"
     for _ in range(401):
         path.write_bytes("".join(chance.choices(pieces, k=chance.randint(1, 40))).encode())
@@ -365,3 +369,28 @@ def test_flipped_bytes_give_a_table_or_a_message(tmp_path, ending):
             broken[chance.randrange(len(broken))] = chance.randrange(256)
         path.write_bytes(broken)
         survives(path)
+
+
+# Packed files.
+
+
+def test_a_truncated_gzip_file(tmp_path):
+    whole = gzip.compress(
+        b"text,label\n" + random.Random(7).randbytes(999).hex().encode() + b",1\n"
+    )
+    for length in (1, 5, 20, len(whole) // 2, len(whole) - 3):
+        assert "cannot be unpacked" in fault(tmp_path, "a.csv.gz", whole[:length])
+
+
+def test_a_csv_called_gz(tmp_path):
+    assert "cannot be unpacked" in fault(tmp_path, "a.csv.gz", "text,label\nfine,1\n")
+
+
+def test_a_wrong_encoding_in_a_gzip_file(tmp_path):
+    start = b"text,label\n" + b"a" * encoding.BLOCK
+    found = fault(tmp_path, "a.csv.gz", gzip.compress(start + "Schön,1\n".encode("latin-1")))
+    assert f"line 2: is not UTF-8 (byte {len(start) + 3:,})" in found
+
+
+def test_gzip_of_nothing(tmp_path):
+    assert fault(tmp_path, "a.csv.gz", gzip.compress(b"")) == ": is empty."

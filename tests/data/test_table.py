@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def file_of(folder: Path, ending: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("ending", [".csv", ".CSV", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"])
+@pytest.mark.parametrize(
+    "ending", [".csv", ".CSV", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"]
+)
 def test_every_kind_of_file_gives_the_same_rows(tmp_path, ending):
     table = read(file_of(tmp_path, ending))
     assert pairs(table) == ROWS
@@ -202,7 +205,7 @@ def test_long_fields_are_whole(tmp_path):
 
 
 def test_tsv_with_literal_quotes_is_read_as_it_stands(tmp_path):
-    lines = ['label\ttext', '1\t"Great" he said', '0\t"Bad', '1\tfine"', '0\t6" wide']
+    lines = ["label\ttext", '1\t"Great" he said', '0\t"Bad', '1\tfine"', '0\t6" wide']
     table = read(write(tmp_path / "a.tsv", "\n".join(lines) + "\n"))
     assert table.columns["text"].to_pylist() == ['"Great" he said', '"Bad', 'fine"', '6" wide']
     (finding,) = table.findings
@@ -264,7 +267,9 @@ def test_frame_labels_of_every_kind():
         "string": pd.array(["n", "p", "p", "n"], dtype="string"),
         "object": np.array([0, "1", 1.0, 0], dtype=object),
     })  # fmt: skip
-    found = {name: examples(read(frame), text="text", label=name).labels for name in frame.columns[1:]}
+    found = {
+        name: examples(read(frame), text="text", label=name).labels for name in frame.columns[1:]
+    }
     assert found == {
         "whole": ["0", "1", "1", "0"],
         "nullable": ["0", "1", "1", "0"],
@@ -460,7 +465,10 @@ def test_an_empty_data_set_is_refused(hugging_face):
         (["a", None], "a list of NoneType, str cannot be read"),
         ([("a", "b", "c")], "a list of tuple cannot be read"),
         ([{}], "its rows have no columns"),
-        (pd.DataFrame([["a", "b"]], columns=["text", "text"]), r"columns \['text'\] more than once"),
+        (
+            pd.DataFrame([["a", "b"]], columns=["text", "text"]),
+            r"columns \['text'\] more than once",
+        ),
         (pd.DataFrame([["a", "b"]], columns=[0, "0"]), r"columns \['0'\] more than once"),
         (pa.table([["a"], ["b"]], names=["text", "text"]), r"columns \['text'\] more than once"),
         ([{1: "a", "1": "b"}], r"columns \['1'\] more than once"),
@@ -488,3 +496,15 @@ HALF = "cut emoji \ud83d"
 def test_half_characters_are_refused_by_row(source):
     with pytest.raises(DataError, match=r"^shop, row 1: holds half a character \(\\ud83d"):
         read(source, name="shop")
+
+
+# Packed files.
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".json"])
+def test_gzip_files_are_unpacked_on_the_way(tmp_path, ending):
+    whole = file_of(tmp_path, ending)
+    packed = tmp_path / f"other{ending}.gz"
+    packed.write_bytes(gzip.compress(whole.read_bytes()))
+    assert pairs(read(packed)) == ROWS
+    assert read(packed).number(2) == read(whole).number(2)

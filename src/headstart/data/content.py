@@ -89,8 +89,8 @@ def _half_characters(values: list[Any], place: Place) -> list[str]:
         except UnicodeEncodeError as error:
             half = f"\\u{ord(str(value)[error.start]):04x}"
             faults.append(
-                f"{place(row)}: holds half a character ({half}, a lone surrogate), as text has that "
-                "was cut within an emoji. Remove it, in Python with "
+                f"{place(row)}: holds half a character ({half}, a lone surrogate), as text has "
+                "that was cut within an emoji. Remove it, in Python with "
                 "text.encode('utf-8', 'replace').decode()."
             )
     return shorten(faults, "such rows")

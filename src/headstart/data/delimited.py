@@ -1,7 +1,7 @@
 """Comma- and tab-separated files to tables.
 
-Read with Python's csv module: it numbers rows as a spreadsheet does, takes fields of any length, and
-tells where a quote is wrong.
+Read with Python's csv module: it numbers rows as a spreadsheet does, takes fields of any length,
+and tells where a quote is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headstart.data.content import Content, shorten
-from headstart.data.encoding import check_text
+from headstart.data.encoding import check_text, open_text
 from headstart.data.findings import Finding
 from headstart.errors import DataError
 
@@ -74,7 +74,8 @@ def _literal_quotes(path: Path, content: Content) -> Content:
     count = sum(any('"' in (cell or "") for cell in row) for row in cells)
     finding = Finding(
         kind="literal quotes",
-        message=f"{path}: its double quotes do not enclose whole fields, so they were read as text.",
+        message=f"{path}: its double quotes do not enclose whole fields, so they were read "
+        "as text.",
         count=count,
         remedy="Nothing to do if this is how the file was meant.",
     )
@@ -82,11 +83,9 @@ def _literal_quotes(path: Path, content: Content) -> Content:
 
 
 def _delimiter(path: Path) -> str:
-    with path.open(encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         header = re.sub(r'"[^"]*"', "", next((line for line in file if line.strip()), ""))
-    return next((d for d in NAMES if d == "," and d in header), None) or next(
-        (d for d in (";", "\t", "|") if d in header), ","
-    )
+    return next((mark for mark in (",", ";", "\t", "|") if mark in header), ",")
 
 
 @contextmanager
@@ -101,20 +100,24 @@ def _any_length() -> Iterator[None]:
 
 def _records(path: Path, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """Rows with their numbers; blank lines are counted and left out."""
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     number, line = 0, 1
-    with path.open(encoding="utf-8-sig", newline="") as file, _any_length():
-        reader = csv.reader(file, delimiter=delimiter, strict=True, quoting=quoting)
+    with open_text(path, newline="") as file, _any_length():
+        reader = csv.reader(
+            file,
+            delimiter=delimiter,
+            strict=True,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        )
         try:
             for number, record in enumerate(reader, start=1):
                 line = reader.line_num + 1
                 if record and (len(record) > 1 or record[0] == "" or record[0].strip()):
                     yield number, record
         except csv.Error as error:
-            what = "and never closed" if "end of data" in str(error) else "and not closed rightly"
+            how = "never closed" if "end of data" in str(error) else "not closed rightly"
             raise DataError(
-                f"{path}, row {number + 1:,} (line {line:,}): a double quote is opened there {what} "
-                f"({error}). Close it, or double the quotes that belong to the text."
+                f"{path}, row {number + 1:,} (line {line:,}): a double quote is opened there and "
+                f"{how} ({error}). Close it, or double the quotes that belong to the text."
             ) from None
 
 
@@ -160,7 +163,7 @@ def _column_names(path: Path, number: int, header: list[str]) -> list[str]:
 def _misfit(path: Path, number: int, record: list[str], expected: int, delimiter: str) -> str:
     name = NAMES[delimiter]
     remedy = (
-        f'A field that holds a {name} must stand in double quotes, and a quote in it be doubled ("").'
+        f"A field that holds a {name} must stand in double quotes, and a quote in it be doubled."
         if len(record) > expected
         else f"Fill in what is missing; an empty field needs its {name} too."
     )

@@ -11,8 +11,8 @@ def stratified_order(labels: Sequence[object], seed: int) -> np.ndarray:
     """Order all rows so that every beginning has the classes in proportion.
 
     Row k of the n of its class, in random order, gets the place (k + 1/2) / n; rows are sorted by
-    place, but the first row of every class comes before all second ones. So a beginning of C rows or
-    more has all C classes, and the first 64 of a seed are among its first 256: the points of a
+    place, but the first row of every class comes before all second ones. So a beginning of C rows
+    or more has all C classes, and the first 64 of a seed are among its first 256: the points of a
     label curve are nested.
 
     Returns:
@@ -34,7 +34,8 @@ def stratified_order(labels: Sequence[object], seed: int) -> np.ndarray:
 def draw(labels: Sequence[object], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows into `count` drawn ones, stratified, and the rest; both in ascending order.
 
-    Every class gets a row where `count` allows it; a smaller draw of a seed is part of a larger one.
+    Every class gets a row where `count` allows it; a smaller draw is part of a larger one of the
+    same seed.
     """
     order = stratified_order(labels, seed)
     return np.sort(order[:count]), np.sort(order[count:])

@@ -1,11 +1,15 @@
-"""Whether a file is UTF-8 text, and what it most likely is if not."""
+"""Text files, packed or not: whether they are UTF-8, and what they most likely are if not."""
 
 from __future__ import annotations
 
 import codecs
+import gzip
+import io
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from headstart.errors import DataError
 
@@ -47,8 +51,6 @@ def check_text(path: Path) -> None:
         DataError: it is empty, no text at all, holds NUL bytes, or is not UTF-8; names the byte
             (counted from 0) and the line (from 1).
     """
-    if not path.stat().st_size:
-        raise DataError(f"{path}: is empty.")
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset = lines = pending = 0
     try:
@@ -63,14 +65,41 @@ def check_text(path: Path) -> None:
             offset, lines = offset + len(block), lines + block.count(b"\n")
         pending = len(decoder.getstate()[0])
         decoder.decode(b"", final=True)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        reason = str(error).rstrip(".")
+        raise DataError(f"{path}: cannot be unpacked: {reason}. Fetch it again.") from None
     except UnicodeDecodeError as error:
         at = offset - pending + error.start
         line = lines + error.object[: error.start].count(b"\n") + 1
         raise DataError(_wrong(path, at, line, _guess(path, at))) from None
+    if not offset:
+        raise DataError(f"{path}: is empty.")
+
+
+def ending(path: Path) -> str:
+    """The ending that tells what a file holds: ".csv" of shop.CSV, and of shop.csv.gz."""
+    packed = path.suffix.lower() == ".gz"
+    return (Path(path.stem) if packed else path).suffix.lower() or path.suffix.lower()
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes, unpacked if its name ends in .gz."""
+    if path.suffix.lower() == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def open_text(path: Path, newline: str | None = None) -> IO[str]:
+    """Open a UTF-8 file to read its text, without a byte-order mark.
+
+    Args:
+        newline: as in `open`: "" leaves line ends as they are.
+    """
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline=newline)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         while block := file.read(BLOCK):
             yield block
 
@@ -79,8 +108,8 @@ def _check_beginning(path: Path, block: bytes) -> None:
     for signature, what in SIGNATURES.items():
         if block.startswith(signature):
             raise DataError(
-                f"{path}: is {what}, not a text file. Unpack or export it, and name it after what it "
-                "then is, such as .csv or .parquet."
+                f"{path}: is {what}, not a text file. Unpack or export it, or name it after what "
+                "it is, such as shop.csv.gz or shop.parquet."
             )
     for mark, encoding in MARKS.items():
         if block.startswith(mark):
@@ -102,8 +131,8 @@ def _nul(path: Path, offset: int, line: int) -> str:
 
 def _wrong(path: Path, offset: int, line: int, guess: str) -> str:
     return (
-        f"{path}, line {line:,}: is not UTF-8 (byte {offset:,}); it looks like {guess}. Convert it: "
-        f"iconv -f {guess} -t utf-8 {path.name} > utf8-{path.name}"
+        f"{path}, line {line:,}: is not UTF-8 (byte {offset:,}); it looks like {guess}. Convert "
+        f"it: iconv -f {guess} -t utf-8 {path.name} > utf8-{path.name}"
     )
 
 
@@ -113,7 +142,7 @@ def _guess(path: Path, offset: int) -> str:
     Where non-ASCII bytes are many, the text is not in Latin script, and is tried as others. latin-1
     can hold any bytes, cp1252 all but five.
     """
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         file.seek(max(0, offset - SAMPLE))
         before = file.read(min(offset, SAMPLE))
         sample = before[before.rfind(b"\n") + 1 :] + file.read(SAMPLE)

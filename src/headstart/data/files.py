@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from headstart.data.content import Content, objects_table, shorten
 from headstart.data.delimited import read_csv, read_tsv
-from headstart.data.encoding import check_text
+from headstart.data.encoding import check_text, open_text
 from headstart.errors import DataError
 
 
@@ -24,7 +24,7 @@ def read_json(path: Path) -> Content:
         DataError: lines that are not JSON objects, the first few named; no rows.
     """
     check_text(path)
-    with path.open(encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         start = next((line.lstrip() for line in file if line.strip()), "")
     if start.startswith("["):
         rows, numbers, unit = *_json_list(path), "item"
@@ -49,15 +49,20 @@ def _parse(text: str) -> tuple[Any, str]:
         return None, f"holds a value that cannot be read: {str(error).split(';')[0]}"
 
 
+def _text(path: Path) -> str:
+    with open_text(path) as file:
+        return file.read()
+
+
 def _json_list(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
-    rows, fault = _parse(path.read_text(encoding="utf-8-sig"))
+    rows, fault = _parse(_text(path))
     if fault:
         raise DataError(
             f"{path}: {fault}. Mend it, or write one object a line (JSON lines, .jsonl)."
         )
     wrong = [
-        f"{path}, item {i:,}: is no object but {_shown(json.dumps(row))}. Each row must be one, such "
-        'as {"text": "Fine.", "label": "positive"}.'
+        f"{path}, item {i:,}: is no object but {_shown(json.dumps(row))}. Each row must be one, "
+        'such as {"text": "Fine.", "label": "positive"}.'
         for i, row in enumerate(rows, start=1)
         if not isinstance(row, dict)
     ]
@@ -68,7 +73,7 @@ def _json_list(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
 
 def _json_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
     rows, numbers, faults = [], [], []
-    with path.open(encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -88,14 +93,14 @@ def _json_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
 
 def _check_one_object(path: Path, rows: list[Any], broken: bool) -> None:
     """Refuse a file that is one object, spread over lines or holding whole columns."""
-    whole = _parse(path.read_text(encoding="utf-8-sig"))[0] if broken else rows[0]
+    whole = _parse(_text(path))[0] if broken else rows[0]
     if not isinstance(whole, dict):
         return
     nested = bool(whole) and all(isinstance(value, (dict, list)) for value in whole.values())
     if broken or nested:
         raise DataError(
-            f"{path}: holds one object (keys: {', '.join(list(whole)[:5])}), where rows are needed: "
-            "one object a line, or a list of objects. pandas writes them with "
+            f"{path}: holds one object (keys: {', '.join(list(whole)[:5])}), where rows are "
+            "needed: one object a line, or a list of objects. pandas writes them with "
             "frame.to_json(file, orient='records', lines=True)."
         )
 
@@ -140,7 +145,6 @@ READERS: dict[str, Callable[[Path], Content]] = {
 """Readers by the ending of a file's name."""
 
 REMEDIES = {
-    ".gz": "Unpack it first: gunzip FILE",
     ".zip": "Unpack it first: unzip FILE",
     ".bz2": "Unpack it first: bunzip2 FILE",
     ".xz": "Unpack it first: unxz FILE",

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from headstart.data.content import objects_table, to_array
+from headstart.data.encoding import ending
 from headstart.data.files import READERS, REMEDIES
 from headstart.data.findings import Finding
 from headstart.errors import DataError, nearest, unknown_name
@@ -144,17 +145,18 @@ def _not_there(path: Path) -> str:
 
 
 def _read_file(path: Path) -> Table:
-    ending = path.suffix.lower()
-    if ending == ".review":
+    kind = ending(path)
+    if kind == ".review" and path.suffix.lower() == kind:
         from headstart.data.suites.amazon import read_amazon
 
         return read_amazon(path)
-    reader = READERS.get(ending)
+    reader = READERS.get(kind)
     if reader is None:
-        remedy = REMEDIES.get(ending, "Rename the file if it is one of these.")
+        remedy = REMEDIES.get(kind, "Rename the file if it is one of these.")
         found = f"ending in {path.suffix!r}" if path.suffix else "without an ending"
         raise DataError(
-            f"{path}: files {found} are not read. Known endings: {', '.join(TABLE_ENDINGS)}, .review. "
+            f"{path}: files {found} are not read. Known endings: {', '.join(TABLE_ENDINGS)}, "
+            ".review (.csv.gz and its like too). "
             + remedy.replace("FILE", path.stem if "'FILE." in remedy else path.name)
         )
     content = reader(path)
@@ -232,8 +234,8 @@ def _data_set_table(data_set: Any, name: str) -> pa.Table:
     """A Hugging Face data set; class numbers become their names."""
     if not hasattr(data_set, "__len__"):
         raise DataError(
-            f"{name}: a {type(data_set).__name__} has no length. Load it without streaming, or take "
-            "a list of its first rows: list(data.take(10_000))."
+            f"{name}: a {type(data_set).__name__} has no length. Load it without streaming, or "
+            "take a list of its first rows: list(data.take(10_000))."
         )
     table = data_set.with_format("arrow")[:]
     for position, column in enumerate(table.column_names):
@@ -259,6 +261,6 @@ def _read_list(rows: list[Any], name: str) -> Table:
         return Table(name, objects_table(pairs, name, place), text="text", label="label")
     kinds = sorted({type(row).__name__ for row in rows})
     raise DataError(
-        f"{name}: a list of {', '.join(kinds[:4])} cannot be read. Give texts, (text, label) pairs, or "
-        "mappings of column names to values."
+        f"{name}: a list of {', '.join(kinds[:4])} cannot be read. Give texts, (text, label) "
+        "pairs, or mappings of column names to values."
     )
