@@ -159,7 +159,7 @@ def test_missing_labels_and_long_texts_are_told_together() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    assert "one label only, 'a'" in refused([("Fine.", "a"), ("Bad.", "a")])
+    assert "all 2 labels are 'a'" in refused([("Fine.", "a"), ("Bad.", "a")])
 
 
 def test_thousands_of_classes_are_probably_ids() -> None:

@@ -224,8 +224,8 @@ def _check_classes(table: Table, column: str | None, labels: list[str]) -> None:
     place = f"{table.name}, column {column!r}"
     if len(counts) < 2:
         raise DataError(
-            f"{place}: {counted(len(labels), 'row')}, and one label only, {_short(labels[0])}; "
-            "telling apart takes 2 or more classes. Is it the right column (--label) and the whole file?"
+            f"{place}: all {counted(len(labels), 'label')} are {_short(labels[0])}; telling apart "
+            "takes 2 or more classes. Is it the right column (--label), and are all rows there?"
         )
     if len(counts) > MOST_CLASSES or (len(counts) > 20 and len(counts) > len(labels) / 2):
         shown = ", ".join(_short(name) for name in list(counts)[:SHOWN])
@@ -262,8 +262,8 @@ def check_labels(source: Examples, target: Examples) -> None:
         )
     else:
         said = (
-            f"the source ({source.name}) and the target ({target.name}) share no class: "
-            f"{_some(theirs)} there, {_some(ours)} here"
+            f"source {source.name} and target {target.name} share no class: "
+            f"the source has {_some(theirs)}, the target {_some(ours)}"
         )
         remedy = f"Rename one side's, for example {_example_map(theirs, ours)}"
     raise DataError(

