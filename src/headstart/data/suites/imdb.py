@@ -40,19 +40,7 @@ def read_imdb(path: Path, split: str = "train") -> Table:
     Raises:
         DataError: a split is unknown or not there, or a file is not UTF-8.
     """
-    parts = split.split("+")
-    unknown = [part for part in parts if part not in FOLDERS]
-    if unknown:
-        raise DataError(
-            [unknown_name(f"{path}, split", "split", part, FOLDERS) for part in unknown]
-        )
-    folders = [(part, folder) for part in parts for folder in FOLDERS[part]]
-    missing = [folder for _, folder in folders if not (path / folder).is_dir()]
-    if missing:
-        raise DataError([
-            f"{path / folder}: the folder is missing; it holds a part of the split {split!r}. "
-            "Unpack the archive again." for folder in missing
-        ])  # fmt: skip
+    folders = _folders(path, split)
     rows: list[dict[str, object]] = []
     odd: list[str] = []
     faults: list[str] = []
@@ -84,6 +72,28 @@ def read_imdb(path: Path, split: str = "train") -> Table:
         places=[str(row["file"]) for row in rows],
         findings=tuple(_odd_names(path, odd)),
     )
+
+
+def _folders(path: Path, split: str) -> list[tuple[str, str]]:
+    """(part, folder) for each folder of a split.
+
+    Raises:
+        DataError: a part is unknown, or folders are missing; names them all.
+    """
+    parts = split.split("+")
+    unknown = [part for part in parts if part not in FOLDERS]
+    if unknown:
+        raise DataError(
+            [unknown_name(f"{path}, split", "split", part, FOLDERS) for part in unknown]
+        )
+    folders = [(part, folder) for part in parts for folder in FOLDERS[part]]
+    missing = [folder for _, folder in folders if not (path / folder).is_dir()]
+    if missing:
+        raise DataError([
+            f"{path / folder}: the folder is missing; it holds a part of the split {split!r}. "
+            "Unpack the archive again." for folder in missing
+        ])  # fmt: skip
+    return folders
 
 
 def _number(file: Path) -> tuple[int, str]:
