@@ -237,3 +237,42 @@ def test_classes_of_one_side_alone_are_named() -> None:
     said = str(caught.value)
     assert "the source (shop) has classes that the target lacks: 'x'" in said
     assert "the target (T) has classes that the source lacks: 'y', 'z'" in said
+
+
+def test_lists_and_objects_are_no_texts() -> None:
+    rows = read([{"text": ["Fine", "cup"], "label": "a"}, {"text": ["Bad"], "label": "b"}])
+    assert "column 'text': holds list<" in refused(rows, text="text")
+    tagged = read([{"text": "Fine", "tags": ["a"]}, {"text": "Bad", "tags": ["b"]}], name="shop")
+    assert "shop, column 'tags': holds list<" in refused(tagged, label="tags")
+
+
+def test_bytes_are_read_as_utf8() -> None:
+    columns = pa.table({"text": ["größer".encode(), b"b"], "label": [b"x", b"y"]})
+    rows = examples(read(columns))
+    assert rows.texts == ["größer", "b"] and rows.labels == ["x", "y"]
+    broken = pa.table({"text": ["größer".encode("latin-1"), b"b"], "label": [b"x", b"y"]})
+    assert "column 'text': holds bytes that are not UTF-8" in refused(broken)
+
+
+def test_views_of_strings_are_text() -> None:
+    views = pa.array(["Fine cup.", "Leaks."]).cast(pa.string_view())
+    columns = pa.table({"quote": views, "n": [1, 2], "label": ["x", "y"]})
+    assert examples(read(columns)).texts == ["Fine cup.", "Leaks."]
+
+
+def test_a_map_is_written_as_labels_are_called() -> None:
+    rows = examples(read([("Fine.", 5.0), ("Bad.", 1.0)]), mapping={"5.0": "good", " 1 ": "bad"})
+    assert rows.labels == ["good", "bad"]
+
+
+def test_a_file_without_header_is_suspected(tmp_path: Path) -> None:
+    body = "neutral,Sales are expected to stay as they were in the year before.\n"
+    said = refused(table(body + "positive,Sales grew.\n", tmp_path))
+    assert "Row 1 was read as the names; if it is data, put a row such as text,label above" in said
+
+
+def test_many_long_texts_are_capped() -> None:
+    rows = read([("a" * 1_000_001, "x")] * 7 + [("b", "y")])
+    with pytest.raises(DataError) as caught:
+        examples(rows)
+    assert len(caught.value.faults) == 6 and caught.value.faults[5] == "... and 2 more such texts."

@@ -13,6 +13,7 @@ TEXT_NAMES = ("text", "review", "sentence", "content", "body", "comment", "revie
 LABEL_NAMES = ("label", "sentiment", "class", "category", "target", "stars", "star", "rating",
                "polarity", "labels", "y")  # fmt: skip
 LOOKED_AT = 1_000
+LONGEST_NAME = 50
 NUMBER = r"^\s*[-+]?[\d.,:/ -]*\d\s*$"
 """Numbers, dates and times: no text that says anything."""
 
@@ -40,7 +41,9 @@ def find_columns(
     except DataError as error:
         faults += error.faults
     if faults:
-        raise DataError([*faults, f"{table.name}: its columns: {_described(table)}."])
+        raise DataError(
+            [*faults, f"{table.name}: its columns: {_described(table)}.{_no_header(table)}"]
+        )
     if text_column == label_column:
         raise DataError(
             f"{table.name}: column {text_column!r} cannot be both text and label. Name another "
@@ -97,9 +100,9 @@ def _plain(name: str) -> str:
 def _is_wordy(table: Table, name: str) -> bool:
     """Whether a column holds words: text, and not numbers or dates alone."""
     cells = table.columns[name].slice(0, LOOKED_AT)
-    if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
+    if str(cells.type) not in ("string", "large_string", "string_view"):
         return False
-    number = pc.match_substring_regex(cells, NUMBER)
+    number = pc.match_substring_regex(pc.cast(cells, pa.large_string()), NUMBER)
     return pc.all(number, skip_nulls=True).as_py() is False
 
 
@@ -119,7 +122,16 @@ def _ask(table: Table, what: str, candidates: list[str]) -> DataError:
     )
 
 
+def _no_header(table: Table) -> str:
+    """A hint where the names of columns look like the first row of data."""
+    if not any(len(name) > LONGEST_NAME for name in table.columns.column_names):
+        return ""
+    return " Row 1 was read as the names; if it is data, put a row such as text,label above it."
+
+
 def _described(table: Table) -> str:
     """The columns there are, with a value of each."""
     first = table.columns.slice(0, 1).to_pydict()
-    return ", ".join(f"{name} (such as {str(values[0])[:30]!r})" for name, values in first.items())
+    return ", ".join(
+        f"{name[:LONGEST_NAME]} (such as {str(values[0])[:30]!r})" for name, values in first.items()
+    )

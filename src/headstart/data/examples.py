@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headstart.data.columns import find_columns
+from headstart.data.content import shorten
 from headstart.data.findings import SHOWN, SHOWN_ROWS, Finding, counted, listed
 from headstart.data.table import Table
 from headstart.errors import DataError
@@ -92,7 +93,8 @@ def examples(
             a text is far too long.
     """
     text, label = find_columns(table, text, label, need_label=require_label)
-    texts = ["" if t is None else t for t in as_strings(table.columns[text]).to_pylist()]
+    mapping = {_name(key): name for key, name in (mapping or {}).items()}
+    texts = ["" if t is None else t for t in _strings(table, text).to_pylist()]
     faults = _too_long(table, text, texts)
     labels = None if label is None else _labels(table, label)
     if labels is not None:
@@ -128,9 +130,36 @@ def as_strings(column: Any) -> Any:
         return as_strings(column.cast(kind.value_type))
     if pa.types.is_floating(kind):
         return pa.array([_number(value) for value in column.to_pylist()], pa.string())
-    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return pc.cast(column, pa.string())
+    castable = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean, pa.types.is_binary,
+                pa.types.is_large_string, pa.types.is_large_binary)  # fmt: skip
+    if any(is_kind(kind) for is_kind in castable):
+        return pc.cast(column, pa.large_string())
     return pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
+
+
+def _strings(table: Table, column: str) -> Any:
+    """A column of a table as text.
+
+    Raises:
+        DataError: its cells hold lists or objects, or bytes that are not UTF-8.
+    """
+    cells = table.columns[column]
+    if pa.types.is_nested(cells.type):
+        raise DataError(
+            f"{table.name}, column {column!r}: holds {cells.type}, where each row needs one text "
+            "or label. Take one value of each, or name another column with --text or --label."
+        )
+    try:
+        return as_strings(cells)
+    except pa.ArrowInvalid:
+        raise DataError(
+            f"{table.name}, column {column!r}: holds bytes that are not UTF-8. Decode them first."
+        ) from None
+
+
+def _name(label: str) -> str:
+    """A label as it is called everywhere: without blanks around it, "1.0" as "1"."""
+    return WHOLE.sub(r"\1", str(label).strip())
 
 
 def _number(value: float | None) -> str | None:
@@ -141,9 +170,9 @@ def _number(value: float | None) -> str | None:
 
 def _labels(table: Table, column: str) -> list[str]:
     """Labels as text, without blanks around them, "1.0" as "1"; "" where one is missing."""
-    encoded = pc.dictionary_encode(as_strings(table.columns[column]))
+    encoded = pc.dictionary_encode(_strings(table, column))
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    names = [WHOLE.sub(r"\1", name.strip()) for name in encoded.dictionary.to_pylist()]
+    names = [_name(name) for name in encoded.dictionary.to_pylist()]
     indices = encoded.indices.fill_null(len(names)).to_pylist()
     names.append("")
     return [names[index] for index in indices]
@@ -162,12 +191,13 @@ def _missing(table: Table, column: str | None, labels: list[str]) -> list[str]:
 
 def _too_long(table: Table, column: str, texts: list[str]) -> list[str]:
     long = [row for row, text in enumerate(texts) if len(text) > MOST_CHARACTERS]
-    return [
+    faults = [
         f"{table.place(row)}, column {column!r}: holds a text of {len(texts[row]):,} characters; "
         f"at most {MOST_CHARACTERS:,} are taken. It is probably a whole file in one cell, as an "
         "unclosed quote makes it. Mend or split it."
-        for row in long[:SHOWN]
+        for row in long
     ]
+    return shorten(faults, "such texts")
 
 
 def _mapped_rows(
