@@ -329,7 +329,7 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         with _stopped_by_signals():
-            app()
+            app(prog_name="headstart")
     except UserError as error:
         _fail([f"error: {fault}" for fault in error.faults], error.exit_code)
     except InterruptedRunError as error:

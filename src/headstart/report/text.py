@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 WIDTH = 80
+MOST_NOTES = 6
 
 
 def verdict_table(verdict: Mapping[str, Any]) -> str:
@@ -16,7 +17,7 @@ def verdict_table(verdict: Mapping[str, Any]) -> str:
     for arm in verdict["arms"]:
         mark = "<- winner" if several and arm["name"] == verdict["winner"] else ""
         rows.append((
-            shortened(arm["title"], 28),
+            arm["title"],
             f"{arm['labels']:,}",
             points(arm["accuracy"]),
             f"{100 * arm['macro_f1']['mean']:.1f}",
@@ -24,9 +25,10 @@ def verdict_table(verdict: Mapping[str, Any]) -> str:
             mark,
         ))  # fmt: skip
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
     lines = [
-        f"{way:<{widths[0]}}  {labels:>{widths[1]}}  {accuracy:<{widths[2]}}  {f1:>{widths[3]}}  "
-        f"{time:>{widths[4]}}  {mark}".rstrip()
+        f"{shortened(way, widths[0]):<{widths[0]}}  {labels:>{widths[1]}}  "
+        f"{accuracy:<{widths[2]}}  {f1:>{widths[3]}}  {time:>{widths[4]}}  {mark}".rstrip()
         for way, labels, accuracy, f1, time, mark in rows
     ]
     return "\n".join([*lines, wrapped(verdict["sentence"])])
@@ -45,9 +47,18 @@ def footnotes(verdict: Mapping[str, Any]) -> str:
         f"Judged on {judged}. Accuracy in % with its 95 % interval; F1 is the mean over the "
         "classes (macro-F1); time is the training of one seed."
     )
-    notes = [f"Note: {found['message']} {found['remedy']}".rstrip()
-             for found in verdict["data"]["findings"]]  # fmt: skip
-    return "\n".join(wrapped(text) for text in [figures, *notes])
+    return "\n".join(wrapped(text) for text in [figures, *_notes(verdict["data"]["findings"])])
+
+
+def _notes(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each finding; a remedy that several share is said once."""
+    said: set[str] = set()
+    for finding in findings[:MOST_NOTES]:
+        remedy = "" if finding["remedy"] in said else finding["remedy"]
+        said.add(finding["remedy"])
+        yield f"Note: {finding['message']} {remedy}".rstrip()
+    if len(findings) > MOST_NOTES:
+        yield f"{len(findings) - MOST_NOTES} more notes are in the report."
 
 
 def points(score: Mapping[str, float]) -> str:
