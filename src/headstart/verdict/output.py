@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from headstart.errors import UserError
-from headstart.training.files import full_disk_is_a_user_error, write_atomically
+from headstart.training.files import folder_atomically, full_disk_is_a_user_error, write_atomically
 
 MARKER = ".headstart"
 
@@ -54,16 +54,22 @@ def output_folder(path: Path) -> Iterator[Path]:
 
 
 def link_folder(source: Path, target: Path) -> None:
-    """Let `target` hold the files of `source`: hard links where they can be, else copies."""
-    if target.exists():
-        shutil.rmtree(target)
-    with full_disk_is_a_user_error(target):
-        shutil.copytree(source, target, copy_function=_link_or_copy)
+    """Let `target` hold the files of `source`: hard links where they can be, else copies.
+
+    Raises:
+        UserError: the disk is full, or the place cannot be written; `target` is then as it was.
+    """
+    with folder_atomically(target) as fresh:
+        for file in sorted(source.rglob("*")):
+            place = fresh / file.relative_to(source)
+            if file.is_dir():
+                place.mkdir()
+            else:
+                _link_or_copy(file, place)
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        target.hardlink_to(source)
     except OSError:  # another file system, or one without links
         shutil.copy2(source, target)
-    return target
