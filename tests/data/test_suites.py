@@ -311,6 +311,18 @@ def test_vader_without_network_or_copy_says_what_to_do(
     assert list((own_cache / "downloads").iterdir()) == []
 
 
+def test_vader_a_damaged_copy_without_network_is_told(
+    own_cache: Path, made_archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_cache(own_cache, made_archive[:-7])
+    said = "ERROR: No matching distribution found\n[notice] A new release of pip is available\n"
+    monkeypatch.setattr(subprocess, "run", fake_pip(None, said))
+    with pytest.raises(
+        DataError, match=r"damaged in the cache .*: ERROR: No matching distribution"
+    ):
+        vader.archive()
+
+
 def test_the_real_reviews(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The published counts, where the archive is cached or can be fetched."""
     usual = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "headstart"

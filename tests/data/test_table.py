@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from headstart.data import delimited
 from headstart.data.examples import examples
 from headstart.data.table import Table, read
 from headstart.errors import DataError
@@ -496,6 +497,15 @@ HALF = "cut emoji \ud83d"
 def test_half_characters_are_refused_by_row(source):
     with pytest.raises(DataError, match=r"^shop, row 1: holds half a character \(\\ud83d"):
         read(source, name="shop")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 6, 7])
+def test_a_file_is_read_in_pieces_that_are_joined(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(delimited, "CHUNK", 3)
+    body = [(f"text {n}", str(n % 2)) for n in range(rows)]
+    path = write(tmp_path / "a.csv", "text,label\n" + "".join(f"{t},{n}\n" for t, n in body))
+    assert pairs(read(path)) == body
+    assert read(path).number(rows - 1) == rows + 1
 
 
 # Packed files.

