@@ -28,12 +28,15 @@ class Batch:
         rows: (B,) int64, index of each row in its data set.
         target: (B,) int64 class of each row; None where there are no labels.
         segments: (T,) int64, which text of a pair each token is of; None for single texts.
+        weight: rows here over rows in an average batch. Batches are cut by tokens, so one of long
+            texts holds few rows: weighed by this, a mean over it lets every row count alike.
     """
 
     inputs: Ragged
     rows: Tensor
     target: Tensor | None = None
     segments: Tensor | None = None
+    weight: float = 1.0
 
     @property
     def num_tokens(self) -> int:
@@ -44,7 +47,7 @@ class Batch:
         """The same batch on another device."""
         move = {"target": self.target, "segments": self.segments}
         moved = {key: t if t is None else t.to(device) for key, t in move.items()}
-        return Batch(self.inputs.to(device), self.rows, **moved)
+        return Batch(self.inputs.to(device), self.rows, weight=self.weight, **moved)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Objective(Protocol):
 
 
 class Supervised:
-    """Gradients of a task's loss.
+    """Gradients of a task's loss, every row of an epoch weighing alike.
 
     Args:
         task: gives the loss of logits and a batch.
@@ -38,5 +38,5 @@ class Supervised:
     def backward(self, network: nn.Module, batch: Batch) -> dict[str, float]:
         """Leave the gradients of the mean loss over the batch."""
         loss = self.task.loss(network(batch.inputs, batch.segments), batch)
-        self.propagate(loss)
+        self.propagate(loss * batch.weight)
         return {"loss": float(loss.detach())}

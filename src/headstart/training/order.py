@@ -31,6 +31,7 @@ class Order:
     ) -> None:
         self.lengths, self.batch_tokens, self.seed = lengths, batch_tokens, seed
         self._plan: tuple[int, list[np.ndarray]] = (-1, [])
+        self.mean_rows = len(lengths) / len(self._epoch(0))  # in a batch
         self.ends: list[int] = []  # updates done at the end of each epoch
         done = 0
         while (done < steps) if steps is not None else (len(self.ends) < math.ceil(epochs or 0)):

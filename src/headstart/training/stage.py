@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from headstart.data.batches import RaggedStore, derive_seed, take
+from headstart.data.batches import Batch, RaggedStore, derive_seed, take
 from headstart.data.cache import headstart_cache
 from headstart.data.draw import draw
 from headstart.data.examples import Examples
@@ -299,6 +299,7 @@ class _Bound:
             Suffix(network, depth), optimizer(network, rules, self.stage)
         )
         state_file = folder.with_suffix(".state")
+        order = self._order()
         training = Training(
             stage=self.stage,
             fabric=self.fabric,
@@ -306,8 +307,8 @@ class _Bound:
             forward=forward,
             objective=Supervised(self.model.task, self.fabric.backward),
             optimizer=adam,
-            order=self._order(),
-            batch=lambda rows: take(store, self.train_rows[rows], self.target),
+            order=order,
+            batch=lambda rows: self._batch(store, rows, order.mean_rows),
             validate=self._validation(forward, store) if len(self.held_rows) else None,
             seed=self.seed,
             save_file=state_file,
@@ -335,6 +336,10 @@ class _Bound:
         lengths = self.shop.tokens(self.model, self.examples).lengths[self.train_rows]
         return Order(lengths, self.stage.batch_tokens, self.seed,
                      epochs=self.stage.epochs, steps=self.stage.steps)  # fmt: skip
+
+    def _batch(self, store: RaggedStore, rows: np.ndarray, mean_rows: float) -> Batch:
+        batch = take(store, self.train_rows[rows], self.target)
+        return replace(batch, weight=len(rows) / mean_rows)
 
     def _validation(self, forward: Any, store: RaggedStore) -> Any:
         held = _subset(store, self.held_rows)

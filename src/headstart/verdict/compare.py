@@ -69,7 +69,9 @@ class Comparer:
         findings = list(self.rows.findings)
         for name, rows in {**self.rows.train, "test": self.rows.test}.items():
             encoded = self.shop.encoded(tokenizer, max_length, rows)
-            findings += contradictions(rows) + length_findings(rows.name, encoded, max_length)
+            findings += contradictions(rows) + length_findings(
+                rows.name, encoded, max_length, rows.rows
+            )
             self.surveyed[name] = describe_rows(rows, encoded.full_lengths)
         held_out = self.rows.held_out
         self.surveyed["test"]["held_out"] = held_out is not None
@@ -77,7 +79,7 @@ class Comparer:
         if held_out is not None:
             total = len(self.rows.test) + len(self.rows.train[held_out])
             self.shop.progress.say(
-                f"{held_out}: no test rows were given, so {len(self.rows.test):,} of {total:,} rows, "
+                f"{held_out}: no test rows were given; {len(self.rows.test):,} of {total:,} rows, "
                 "stratified, are held out to judge by"
             )
         for finding in findings:
