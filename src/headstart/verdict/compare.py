@@ -73,15 +73,8 @@ class Comparer:
                 rows.name, encoded, max_length, rows.rows
             )
             self.surveyed[name] = describe_rows(rows, encoded.full_lengths)
-        held_out = self.rows.held_out
-        self.surveyed["test"]["held_out"] = held_out is not None
+        self.surveyed["test"]["held_out"] = self.rows.held_out is not None
         self.surveyed["findings"] = [vars(finding).copy() for finding in findings]
-        if held_out is not None:
-            total = len(self.rows.test) + len(self.rows.train[held_out])
-            self.shop.progress.say(
-                f"{held_out}: no test rows were given; {len(self.rows.test):,} of {total:,} rows, "
-                "stratified, are held out to judge by"
-            )
         for finding in findings:
             self.shop.progress.say(finding.message)
 
