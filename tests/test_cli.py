@@ -305,7 +305,7 @@ def test_the_installed_script_is_this_command():
 
 
 def test_tables_stay_within_80_columns():
-    from headstart.report.text import duration, verdict_table
+    from headstart.report.text import duration, points, verdict_table
 
     arm = {"accuracy": {"mean": 0.8415, "low": 0.8199, "high": 0.8632}, "labels": 1_234_567,
            "macro_f1": {"mean": 0.8415}, "seconds": 3599.4}  # fmt: skip
@@ -313,6 +313,7 @@ def test_tables_stay_within_80_columns():
     table = verdict_table({"arms": arms, "winner": "a", "sentence": "word " * 40})
     assert widest(table) <= 80
     assert "84.2 [82.0, 86.3]" in table
+    assert points({"mean": 0.0, "low": -1e-17, "high": 1.0}) == "0.0 [0.0, 100.0]"
     assert [duration(s) for s in (0.04, 9.96, 59.4, 185, 3599.6, 7800)] == [
         "0.0 s", "10.0 s", "59 s", "3 min 5 s", "1 h 0 min", "2 h 10 min",
     ]  # fmt: skip

@@ -63,7 +63,9 @@ def _notes(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def points(score: Mapping[str, float]) -> str:
     """A score in points with its interval: "84.2 [82.1, 86.3]"."""
-    return f"{100 * score['mean']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+    # Adding zero turns the -0.0 that rounding leaves into 0.0.
+    mean, low, high = (round(100 * score[key], 1) + 0.0 for key in ("mean", "low", "high"))
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def wrapped(text: str) -> str:
