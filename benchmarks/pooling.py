@@ -14,10 +14,9 @@ import tempfile
 from pathlib import Path
 
 from common import keep, mean
-from main_job import Headstart
-
 from headstart.data.findings import remove_duplicates
 from headstart.data.suites.vader import archive, demo_examples
+from main_job import Headstart
 
 
 def main() -> None:
