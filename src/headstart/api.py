@@ -200,7 +200,10 @@ def _data(
 ) -> dict[str, Any]:
     path = str(source) if isinstance(source, (str, Path)) else f"<{type(source).__name__}>"
     values: dict[str, Any] = {"path": path, "text": _column(text, name)}
-    values |= {"label": _column(label, name), "map": dict(mapping or {})}
+    values |= {
+        "label": _column(label, name),
+        "map": {str(old): str(new) for old, new in (mapping or {}).items()},
+    }
     return values | ({"labels": labels} if name == "target" and labels is not None else {})
 
 
