@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headstart.errors import RecipeError, unknown_name
 from headstart.recipe import Data, Recipe, Stage
+from headstart.training.trainable import BACKBONE_RATE
 
 TITLES = {
     "target": "target only",
@@ -36,17 +37,35 @@ SOURCE = Stage(name="source", data="source", epochs=2)
 """Trained once for all arms, label counts and seeds: with a seed of its own."""
 
 
-def target_stage(name: str, labels: int) -> Stage:
-    """Fine-tune everything on the target's labels."""
-    return Stage(name=name, data="target", epochs=tune_epochs(labels), batch_tokens=512)
-
-
 def tune_epochs(labels: int) -> float:
-    """Passes over the target's labels: few labels need more passes to be learned at all.
+    """Passes over the target's labels: few labels need more passes to be learned at all."""
+    return float(min(10, max(3, round(1536 / labels))))
 
-    The bounds were set by benchmarks/label_counts.py.
+
+def tune_rate(labels: int) -> float:
+    """Peak rate of fine-tuning a model that has learned from the source.
+
+    A handful of labels can only pull it astray, so it moves gently; with a thousand and more it
+    moves as freely as without a source.
     """
-    return float(min(10, max(3, round(2560 / labels))))
+    return min(BACKBONE_RATE, max(2e-5, 2e-5 * labels / 400))
+
+
+def tune_tokens(labels: int) -> int:
+    """Tokens in a batch: small enough for a few updates in each pass over few labels."""
+    return 256 if labels < 1000 else 512
+
+
+def target_stage(labels: int) -> Stage:
+    """Fine-tune everything on the target's labels alone."""
+    epochs, tokens = tune_epochs(labels), tune_tokens(labels)
+    return Stage(name="target", data="target", epochs=epochs, batch_tokens=tokens)
+
+
+def tune_stage(labels: int) -> Stage:
+    """Fine-tune everything on the target's labels, from what the source taught."""
+    epochs, tokens, rate = tune_epochs(labels), tune_tokens(labels), tune_rate(labels)
+    return Stage(name="tune", data="target", epochs=epochs, batch_tokens=tokens, learning_rate=rate)
 
 
 PROBE = Stage(name="probe", data="target", train="head", epochs=20, batch_tokens=512)
@@ -56,9 +75,9 @@ PROBE = Stage(name="probe", data="target", train="head", epochs=20, batch_tokens
 def stages_of(arm: str, labels: int) -> tuple[Stage, ...]:
     """The stages of an arm by name."""
     return {
-        "target": (target_stage("target", labels),),
+        "target": (target_stage(labels),),
         "source": (SOURCE,),
-        "source+target": (SOURCE, PROBE, target_stage("tune", labels)),
+        "source+target": (SOURCE, PROBE, tune_stage(labels)),
     }[arm]
 
 
