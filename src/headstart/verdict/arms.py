@@ -39,7 +39,7 @@ SOURCE = Stage(name="source", data="source", epochs=2)
 
 def tune_epochs(labels: int) -> float:
     """Passes over the target's labels: few labels need more passes to be learned at all."""
-    return float(min(10, max(3, round(1536 / labels))))
+    return float(min(10, max(3, round(1536 / max(labels, 1)))))
 
 
 def tune_rate(labels: int) -> float:
