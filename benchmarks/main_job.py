@@ -12,16 +12,12 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from common import Trainer, keep, machine, mean
+from common import Trainer, demo_rows, keep, machine, mean
 from headstart.data.batches import derive_seed
 from headstart.data.draw import draw
 from headstart.data.examples import Examples
-from headstart.data.findings import remove_duplicates
-from headstart.data.suites.vader import archive, demo_examples
 from headstart.models.checkpoint import resolve
 from headstart.recipe import Data, Recipe
 from headstart.training.model import open_trained
@@ -133,15 +129,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, 64 labels")
     options = parser.parse_args()
     counts, seeds = ([64], 1) if options.quick else (options.labels, options.seeds)
-    file = archive()
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["HEADSTART_CACHE"] = cache
-        (Path(cache) / "downloads").mkdir()
-        (Path(cache) / "downloads" / file.name).symlink_to(file)
-        source, target, test = demo_examples()
-        target, _ = remove_duplicates(target, test)
-        source, _ = remove_duplicates(source, test)
-        sets = source, target, test
+    with demo_rows() as sets:
         result = {
             "seeds": seeds,
             "headstart": run_headstart(sets, counts, seeds),

@@ -9,13 +9,8 @@ arm of `headstart transfer`, and judges on the demo's 1,000 test rows. Kept in r
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
-from pathlib import Path
 
-from common import keep, mean
-from headstart.data.findings import remove_duplicates
-from headstart.data.suites.vader import archive, demo_examples
+from common import demo_rows, keep, mean
 from main_job import Headstart
 
 
@@ -25,14 +20,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--labels", type=int, nargs="+", default=[32, 64, 256])
     options = parser.parse_args()
-    file = archive()
     rows = []
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["HEADSTART_CACHE"] = cache
-        (Path(cache) / "downloads").mkdir()
-        (Path(cache) / "downloads" / file.name).symlink_to(file)
-        source, target, test = demo_examples()
-        target, _ = remove_duplicates(target, test)
+    with demo_rows() as (source, target, test):
         for labels in options.labels:
             for pooling in ("mean", "cls", "family"):
                 job = Headstart(source, target, test, pooling)

@@ -132,20 +132,23 @@ def transfer(
     names = parse_arms(arms)
     if seeds < 1:
         raise RecipeError(f"seeds: must be 1 or more; got {seeds}.")
-    given = {"source": source, "target": target} | ({} if test is None else {"test": test})
+    widest = "source+target" if any("source" in name for name in names) else "target"
+    given = {"target": target} | ({} if test is None else {"test": test})
+    if widest != "target":
+        given = {"source": source} | given
     maps = {"source": source_map, "target": target_map, "test": target_map}
     values = {
         "backbone": backbone,
         "pooling": pooling,
         "max_length": max_length,
         "data": {k: _data(k, v, text, label, maps[k], labels) for k, v in given.items()},
-        "stage": [stage.model_dump() for stage in stages_of("source+target", labels or 1)],
+        "stage": [stage.model_dump() for stage in stages_of(widest, labels or 1)],
         "test": "target" if test is None else "test",
     }
     common = Recipe.from_values(values, "transfer")
     shop = Workshop(_progress(progress))
     with _held(out) as folder:
-        checkpoint = shop.checkpoint(common.backbone)
+        shop.checkpoint(common.backbone)  # a wrong name is told before any data is read
         rows = read_rows(common, given)
         check_classes(rows, source_answers="source" in names)
         available = len(rows.drawn(common)["target"])
@@ -153,7 +156,6 @@ def transfer(
             shop.progress.say(line)
         built = build_arms(names, common, labels=available, label_limit=labels, seeds=seeds)
         comparison = compare_arms(built, rows, shop)
-        del checkpoint
         return _leave(comparison, folder, command or _python_call("transfer", backbone=backbone))
 
 
