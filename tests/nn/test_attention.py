@@ -200,7 +200,9 @@ def test_kernels_are_chosen_by_name_and_only_inside_the_block():
         MultiHeadAttention(22, 3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available() or varlen_attention() is None, reason="needs CUDA")
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or varlen_attention() is None, reason="needs CUDA"
+)
 @pytest.mark.parametrize("causal", [False, True])
 def test_varlen_equals_eager(causal):
     torch.manual_seed(0)

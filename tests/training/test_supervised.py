@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from tests.training.test_trainable import SIZES
 
 from headstart.data.batches import RaggedStore, take
 from headstart.models.bert import Bert, BertConfig
@@ -9,7 +10,6 @@ from headstart.models.network import Mean, Network
 from headstart.objectives.supervised import Supervised
 from headstart.tasks.classify import Classify
 from headstart.training.order import Order
-from tests.training.test_trainable import SIZES
 
 
 def test_every_row_counts_alike_whatever_its_length():
