@@ -200,7 +200,10 @@ def test_kernels_are_chosen_by_name_and_only_inside_the_block():
         MultiHeadAttention(22, 3)
 
 
-@pytest.mark.skipif(
+NO_VARLEN = not torch.cuda.is_available() or varlen_attention() is None
+
+
+@pytest.mark.skipif(NO_VARLEN, reason="needs CUDA")
     not torch.cuda.is_available() or varlen_attention() is None, reason="needs CUDA"
 )
 @pytest.mark.parametrize("causal", [False, True])
