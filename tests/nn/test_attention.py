@@ -204,8 +204,6 @@ NO_VARLEN = not torch.cuda.is_available() or varlen_attention() is None
 
 
 @pytest.mark.skipif(NO_VARLEN, reason="needs CUDA")
-    not torch.cuda.is_available() or varlen_attention() is None, reason="needs CUDA"
-)
 @pytest.mark.parametrize("causal", [False, True])
 def test_varlen_equals_eager(causal):
     torch.manual_seed(0)
