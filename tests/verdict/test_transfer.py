@@ -71,10 +71,10 @@ def test_the_source_is_trained_once_for_all_arms_counts_and_runs(tiny_bert, monk
     real = stage.train
     monkeypatch.setattr(stage, "train", lambda t, p: trained.append(t.stage.name) or real(t, p))
     run(tiny_bert, seeds=2)
-    assert sorted(trained) == ["probe"] * 2 + ["source"] + ["target"] * 2 + ["tune"] * 2
+    assert sorted(trained) == ["probe"] * 4 + ["source"] + ["target"] * 2 + ["tune"] * 2
     trained.clear()
     run(tiny_bert, labels=29)
-    assert sorted(trained) == ["probe", "target", "tune"]
+    assert sorted(trained) == ["probe", "probe", "target", "tune"]
     trained.clear()
     run(tiny_bert, seeds=2)
     assert trained == []
@@ -166,7 +166,7 @@ def test_duplicates_of_test_rows_are_not_trained_on(tiny_bert):
 
 def test_seeds_draw_other_labels(tiny_bert):
     verdict = run(tiny_bert, seeds=2, arms=["target"])
-    assert len(set(verdict.arm("target")["stages"])) == 2
+    assert len(set(verdict.arm("target")["stages"])) == 4
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,13 @@ PROBE = Stage(name="probe", data="target", train="head", epochs=20, batch_tokens
 
 
 def stages_of(arm: str, labels: int) -> tuple[Stage, ...]:
-    """The stages of an arm by name."""
+    """The stages of an arm by name.
+
+    On the target every arm takes the same steps, the head first and then everything (Kumar et al.
+    2022, arXiv 2202.10054), so that arms differ in the source alone.
+    """
     return {
-        "target": (target_stage(labels),),
+        "target": (PROBE, target_stage(labels)),
         "source": (SOURCE,),
         "source+target": (SOURCE, PROBE, tune_stage(labels)),
     }[arm]
