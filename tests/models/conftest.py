@@ -1,12 +1,15 @@
-"""A tiny randomised BERT of transformers, and folders made from it.
+"""Tiny randomised models of transformers, and folders made from them.
 
 Sizes are distinct primes where the heads allow: vocabulary 101, width 22, 3 blocks, 2 heads,
-inner width 31, 17 positions, 5 segments; rows of 11, 7, 1 and 13 tokens.
+inner width 31, 17 positions, 5 segments; rows of 11, 7, 1 and 13 tokens. RoBERTa pads with token 9,
+which is among the tokens too, and so needs 29 places for 19 positions; it has one segment,
+DistilBERT none.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,21 @@ SIZES = {
     "max_position_embeddings": 17,
     "type_vocab_size": 5,
 }
+ROBERTA = SIZES | {"max_position_embeddings": 29, "type_vocab_size": 1, "pad_token_id": 9}
+FAMILY_SIZES = {
+    "Bert": SIZES,
+    "Roberta": ROBERTA,
+    "XLMRoberta": ROBERTA,
+    "Camembert": ROBERTA,
+    "DistilBert": {
+        "vocab_size": 101,
+        "dim": 22,
+        "n_layers": 3,
+        "n_heads": 2,
+        "hidden_dim": 31,
+        "max_position_embeddings": 17,
+    },
+}
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +57,14 @@ def hf():
 
 @pytest.fixture(scope="session")
 def make(hf):
-    """Build a randomised model of one of transformers' BERT classes, in eval mode."""
+    """Build a randomised model of one of transformers' classes, in eval mode."""
 
     def build(name: str = "BertModel", **settings: object) -> nn.Module:
         torch.manual_seed(0)
         settings.setdefault("attn_implementation", "eager")
-        model = getattr(hf, name)(hf.BertConfig(**(SIZES | settings))).eval()
+        family = re.split("Model|For", name)[0]
+        config = getattr(hf, f"{family}Config")(**(FAMILY_SIZES[family] | settings))
+        model = getattr(hf, name)(config).eval()
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)  # fresh biases and norms are constants: hide swaps
         return model

@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.nn.embeddings import ScaledEmbeddings, SegmentedEmbeddings
-from headstart.nn.position import LearnedPositions, SinusoidalPositions
+from headstart.nn.embeddings import NormedEmbeddings, ScaledEmbeddings, SegmentedEmbeddings
+from headstart.nn.position import (
+    LearnedPositions,
+    PlacesAfterPadding,
+    SinusoidalPositions,
+    places_in_row,
+)
 from headstart.nn.ragged import Layout, Ragged
 
 
@@ -44,3 +49,24 @@ def test_segmented_embeddings_by_hand():
     torch.testing.assert_close(embeddings(tokens).values, plain + segment.weight[0])
     pairs = embeddings(tokens, torch.tensor([0, 1, 1])).values
     torch.testing.assert_close(pairs, plain + segment.weight[[0, 1, 1]])
+
+
+def test_normed_embeddings_by_hand():
+    token, position = nn.Embedding(5, 4), LearnedPositions(3, 4)
+    tokens = Ragged(torch.tensor([2, 0, 4]), Layout([2, 1]))
+    plain = token.weight[[2, 0, 4]] + position.weight[[0, 1, 0]]
+    torch.testing.assert_close(
+        NormedEmbeddings(token, position, norm=nn.Identity())(tokens).values, plain
+    )
+    norm = nn.LayerNorm(4)
+    torch.testing.assert_close(
+        NormedEmbeddings(token, position, norm=norm)(tokens).values, norm(plain)
+    )
+
+
+def test_places_after_padding_by_hand():
+    """Padding token 1: the first place is 2; a 1 in a text stands at 1 and is not counted."""
+    tokens = Ragged(torch.tensor([5, 1, 7, 7, 1, 1, 9, 1]), Layout([4, 1, 3]))
+    assert PlacesAfterPadding(1)(tokens).tolist() == [2, 1, 3, 4, 1, 1, 2, 1]
+    assert PlacesAfterPadding(3)(tokens).tolist() == [4, 5, 6, 7, 4, 4, 5, 6]
+    assert places_in_row(tokens).tolist() == [0, 1, 2, 3, 0, 0, 1, 2]

@@ -6,10 +6,12 @@ Shapes: T tokens of all rows, D width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
+from headstart.models.config import Config
 from headstart.nn.ragged import Ragged
 
 
@@ -56,3 +58,37 @@ class Backbone(nn.Module, ABC):
             states.append(block(states[-1]))
         states[-1] = states[-1].replace(self.finish(states[-1].values))
         return states
+
+
+class TextEncoder(Backbone):
+    """Embeddings in one module, then blocks, and no final map: BERT and its kin.
+
+    Args:
+        config: sizes and rates.
+        embeddings: what `embed` calls.
+        blocks: each maps (T, D) to (T, D).
+    """
+
+    def __init__(self, config: Config, embeddings: nn.Module, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.config, self.width = config, config.width
+        self.embeddings, self.blocks = embeddings, nn.ModuleList(blocks)
+        self.finish = nn.Identity()
+        draw(self, config.initializer_range)
+
+    def embedding_modules(self) -> list[nn.Module]:
+        """The modules that own the parameters of `embed`."""
+        return [self.embeddings]
+
+    def hf_config(self) -> dict[str, Any]:
+        """The sizes as Hugging Face's config.json words them."""
+        return {"model_type": self.family, **self.config.to_hf()}
+
+
+def draw(module: nn.Module, std: float) -> None:
+    """Give linear maps and embeddings new weights as BERT draws them: normal, biases zero."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, std=std)
+        if isinstance(part, nn.Linear):
+            nn.init.zeros_(part.bias)

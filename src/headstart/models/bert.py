@@ -5,41 +5,30 @@ Shapes: T tokens of all rows, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from headstart.errors import nearest
-from headstart.models.backbone import Backbone
-from headstart.models.family import Family
+from headstart.models.backbone import TextEncoder, draw
+from headstart.models.config import (
+    ACTIVATIONS,
+    activation_faults,
+    padding_faults,
+    rate_faults,
+    read_config,
+    size_faults,
+)
+from headstart.models.family import HEAD, Family
 from headstart.models.keymap import KeyMap
+from headstart.models.network import Pooler
 from headstart.nn.attention import MultiHeadAttention
 from headstart.nn.embeddings import SegmentedEmbeddings
-from headstart.nn.feedforward import FeedForward, gelu_tanh
-from headstart.nn.position import LearnedPositions
+from headstart.nn.feedforward import FeedForward
+from headstart.nn.position import LearnedPositions, places_in_row
 from headstart.nn.ragged import Ragged
 from headstart.nn.transformer import PostNormBlock
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": gelu_tanh,
-    "gelu_pytorch_tanh": gelu_tanh,
-    "relu": F.relu,
-    "silu": F.silu,
-    "swish": F.silu,
-}
-
-ONLY = {  # values a config.json may hold that would change the computation
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "is_encoder_decoder": False,
-    "pruned_heads": {},
-    "quantization_config": None,
-}
 
 HF_NAMES = {  # our field: their key
     "vocabulary": "vocab_size",
@@ -96,73 +85,42 @@ class BertConfig:
     padding_token: int | None = 0
 
     def __post_init__(self) -> None:
-        faults = [*self._size_faults(), *self._rate_faults()]
-        if self.activation not in ACTIVATIONS:
-            faults.append(
-                f"hidden_act: {self.activation!r} is not supported."
-                f"{nearest(str(self.activation), ACTIVATIONS)} Known: {', '.join(ACTIVATIONS)}."
-            )
+        faults = self.faults()
         if faults:
             raise ValueError("\n".join(faults))
 
-    def _size_faults(self) -> list[str]:
+    def faults(self) -> list[str]:
+        """One line for each value that cannot be honoured."""
         sizes = ("vocabulary", "width", "num_blocks", "num_heads", "inner_width", "max_positions")
-        faults = []
-        for name in (*sizes, "num_segments"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                faults.append(
-                    f"{HF_NAMES[name]}: must be a whole number, 1 or more; got {value!r}."
-                )
-        if not faults and self.width % self.num_heads:
-            faults.append(
-                f"num_attention_heads: {self.num_heads} does not divide hidden_size {self.width}."
-            )
-        return faults
-
-    def _rate_faults(self) -> list[str]:
-        faults = []
-        for name in ("dropout", "attention_dropout", "classifier_dropout"):
-            value = getattr(self, name)
-            unset = name == "classifier_dropout" and value is None
-            if not unset and not (isinstance(value, int | float) and 0 <= value < 1):
-                faults.append(f"{HF_NAMES[name]}: must be at least 0 and below 1; got {value!r}.")
-        for name in ("norm_epsilon", "initializer_range"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or value <= 0:
-                faults.append(f"{HF_NAMES[name]}: must be a number above 0; got {value!r}.")
-        return faults
+        rates = ("dropout", "attention_dropout", "classifier_dropout")
+        return [
+            *size_faults(self, HF_NAMES, (*sizes, "num_segments")),
+            *padding_faults(self, HF_NAMES),
+            *rate_faults(self, HF_NAMES, rates, positive=("norm_epsilon", "initializer_range")),
+            *activation_faults(self, HF_NAMES),
+        ]
 
     @classmethod
-    def from_hf(cls, values: Mapping[str, Any]) -> BertConfig:
+    def from_hf(cls, values: Mapping[str, Any]) -> Self:
         """Read the values of a config.json.
 
         Raises:
             ValueError: one line for each value that is missing or cannot be honoured.
         """
-        faults = [
-            f"{key}: {values[key]!r} is not supported, only {only!r}."
-            for key, only in ONLY.items()
-            if values.get(key) not in (None, only)
-        ]
-        given = {ours: values[theirs] for ours, theirs in HF_NAMES.items() if theirs in values}
-        missing = {f.name for f in fields(cls) if f.default is MISSING} - set(given)
-        faults += [f"{HF_NAMES[name]}: is missing." for name in sorted(missing)]
-        try:
-            config = cls(**dict.fromkeys(missing, given.get("num_heads", 1)) | given)
-        except ValueError as error:
-            raise ValueError("\n".join([*faults, *str(error).split("\n")])) from None
-        if faults:
-            raise ValueError("\n".join(faults))
-        return config
+        return read_config(cls, HF_NAMES, values)
 
     def to_hf(self) -> dict[str, Any]:
         """The values of a config.json; `from_hf` reads them back to an equal config."""
         named = {theirs: getattr(self, ours) for ours, theirs in HF_NAMES.items()}
-        return {"model_type": "bert", **named, "position_embedding_type": "absolute"}
+        return {**named, "position_embedding_type": "absolute"}
+
+    @property
+    def head_dropout(self) -> float:
+        """Probability of zeroing an element of what a classification head reads."""
+        return self.dropout if self.classifier_dropout is None else self.classifier_dropout
 
 
-class Bert(Backbone):
+class Bert(TextEncoder):
     """The encoder of BERT: post-norm blocks over token, segment and position embeddings.
 
     Args:
@@ -172,73 +130,74 @@ class Bert(Backbone):
     family = "bert"
 
     def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.width, self.max_positions = config.width, config.max_positions
-        self.embeddings = SegmentedEmbeddings(
-            nn.Embedding(config.vocabulary, config.width),
-            LearnedPositions(config.max_positions, config.width),
-            nn.Embedding(config.num_segments, config.width),
-            norm=_norm(config),
-            dropout=config.dropout,
-        )
-        self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_blocks))
-        self.finish = nn.Identity()
-        self.apply(self._start)
+        position = LearnedPositions(config.max_positions, config.width)
+        super().__init__(config, embeddings(config, position), blocks(config))
+        self.max_positions = config.max_positions
 
     def embed(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
         """Map tokens (T,) int64, and segments (T,) int64 where there are pairs, to (T, D)."""
         return self.embeddings(tokens, segments)
 
-    def embedding_modules(self) -> list[nn.Module]:
-        """The modules that own the parameters of `embed`."""
-        return [self.embeddings]
 
-    def hf_config(self) -> dict[str, Any]:
-        """The sizes as Hugging Face's config.json words them."""
-        return self.config.to_hf()
+def embeddings(
+    config: BertConfig,
+    position: LearnedPositions,
+    places: Callable[[Ragged], Tensor] = places_in_row,
+) -> SegmentedEmbeddings:
+    """BERT's embeddings; the padding token's vector never moves, as in transformers.
 
-    def _start(self, module: nn.Module) -> None:
-        """New weights as BERT draws them; a checkpoint overwrites them."""
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.initializer_range)
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
+    Args:
+        config: sizes and rates.
+        position: maps places (T,) int64 to (T, D).
+        places: maps tokens (T,) int64 to places (T,) int64.
+    """
+    return SegmentedEmbeddings(
+        nn.Embedding(config.vocabulary, config.width, config.padding_token),
+        position,
+        nn.Embedding(config.num_segments, config.width),
+        norm=_norm(config),
+        places=places,
+        dropout=config.dropout,
+    )
+
+
+def blocks(config: BertConfig) -> Iterator[PostNormBlock]:
+    """BERT's blocks, first to last."""
+    for _ in range(config.num_blocks):
+        yield PostNormBlock(
+            MultiHeadAttention(config.width, config.num_heads, dropout=config.attention_dropout),
+            FeedForward(
+                config.width, config.inner_width, activation=ACTIVATIONS[config.activation]
+            ),
+            norm_1=_norm(config),
+            norm_2=_norm(config),
+            dropout=config.dropout,
+        )
 
 
 def _norm(config: BertConfig) -> nn.LayerNorm:
     return nn.LayerNorm(config.width, eps=config.norm_epsilon)
 
 
-def _block(config: BertConfig) -> PostNormBlock:
-    return PostNormBlock(
-        MultiHeadAttention(config.width, config.num_heads, dropout=config.attention_dropout),
-        FeedForward(config.width, config.inner_width, activation=ACTIVATIONS[config.activation]),
-        norm_1=_norm(config),
-        norm_2=_norm(config),
-        dropout=config.dropout,
-    )
-
+ENCODER = {  # Hugging Face module: our module
+    "embeddings.word_embeddings": "embeddings.token",
+    "embeddings.position_embeddings": "embeddings.position",
+    "embeddings.token_type_embeddings": "embeddings.segment",
+    "embeddings.LayerNorm": "embeddings.norm",
+    "encoder.layer.{i}.attention.self.query": "blocks.{i}.attention.query",
+    "encoder.layer.{i}.attention.self.key": "blocks.{i}.attention.key",
+    "encoder.layer.{i}.attention.self.value": "blocks.{i}.attention.value",
+    "encoder.layer.{i}.attention.output.dense": "blocks.{i}.attention.output",
+    "encoder.layer.{i}.attention.output.LayerNorm": "blocks.{i}.norm_1",
+    "encoder.layer.{i}.intermediate.dense": "blocks.{i}.feed_forward.widen",
+    "encoder.layer.{i}.output.dense": "blocks.{i}.feed_forward.narrow",
+    "encoder.layer.{i}.output.LayerNorm": "blocks.{i}.norm_2",
+}
 
 KEYS = KeyMap(
     strip=("bert.",),  # present only under a task head
     legacy={".gamma": ".weight", ".beta": ".bias"},  # 2018 TensorFlow names, read only
-    rename={  # Hugging Face module: our module
-        "embeddings.word_embeddings": "embeddings.token",
-        "embeddings.position_embeddings": "embeddings.position",
-        "embeddings.token_type_embeddings": "embeddings.segment",
-        "embeddings.LayerNorm": "embeddings.norm",
-        "encoder.layer.{i}.attention.self.query": "blocks.{i}.attention.query",
-        "encoder.layer.{i}.attention.self.key": "blocks.{i}.attention.key",
-        "encoder.layer.{i}.attention.self.value": "blocks.{i}.attention.value",
-        "encoder.layer.{i}.attention.output.dense": "blocks.{i}.attention.output",
-        "encoder.layer.{i}.attention.output.LayerNorm": "blocks.{i}.norm_1",
-        "encoder.layer.{i}.intermediate.dense": "blocks.{i}.feed_forward.widen",
-        "encoder.layer.{i}.output.dense": "blocks.{i}.feed_forward.narrow",
-        "encoder.layer.{i}.output.LayerNorm": "blocks.{i}.norm_2",
-        "pooler.dense": "pooler.dense",
-        "classifier": "head",
-    },
+    rename=ENCODER | {"pooler.dense": "pooler.dense", "classifier": "head"},
     drop=(  # buffers; the heads of pre-training and of question answering
         r"embeddings\.position_ids",
         r"embeddings\.token_type_ids",
@@ -253,16 +212,24 @@ def _build(values: Mapping[str, Any]) -> Bert:
 
 
 def _dropout(values: Mapping[str, Any]) -> float:
+    return BertConfig.from_hf(values).head_dropout
+
+
+def _pooler(values: Mapping[str, Any]) -> Pooler:
     config = BertConfig.from_hf(values)
-    return config.dropout if config.classifier_dropout is None else config.classifier_dropout
+    pooler = Pooler(config.width)
+    draw(pooler, config.initializer_range)
+    return pooler
 
 
 BERT = Family(
     name="bert",
     build=_build,
     dropout=_dropout,
+    pooler=_pooler,
     keys=KEYS,
     base="BertModel",
     classifier="BertForSequenceClassification",
     prefix="bert.",
+    unprefixed=(HEAD,),
 )

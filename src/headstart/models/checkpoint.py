@@ -46,6 +46,7 @@ class Checkpoint:
         folder: where it lies on this machine.
         name: what it was asked for as.
         family: its `model_type`.
+        config: values of its config.json.
         backbone: in eval mode, float32.
         pooler: the family's own pooling, where the folder holds its weights.
         head: "weight" (C, D) and "bias" (C,), where the folder holds a classification head.
@@ -62,6 +63,7 @@ class Checkpoint:
     folder: Path
     name: str
     family: str
+    config: Mapping[str, Any]
     backbone: Backbone
     pooler: Pooler | None
     head: dict[str, Tensor] | None
@@ -88,6 +90,10 @@ class Checkpoint:
             )
         return self.published_pooling
 
+    def fresh_pooler(self) -> Pooler:
+        """The family's own pooling with new weights, drawn from torch's random state."""
+        return FAMILIES[self.family].pooler(self.config)
+
 
 def open_checkpoint(name: str | Path) -> Checkpoint:
     """Open a checkpoint of a supported family.
@@ -111,6 +117,7 @@ def open_checkpoint(name: str | Path) -> Checkpoint:
         folder=folder,
         name=str(name),
         family=family.name,
+        config=config,
         backbone=backbone.eval(),
         pooler=loaded.pooler,
         head=loaded.head,

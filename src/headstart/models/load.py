@@ -17,11 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from headstart.errors import CheckpointError
 from headstart.models.backbone import Backbone
-from headstart.models.family import Family
+from headstart.models.family import HEAD, POOLER, Family
 from headstart.models.keymap import Match
 from headstart.models.network import Pooler
-
-POOLER, HEAD = "pooler.", "head."
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def load(
     has_head = classifier or bool(head_tensors)
     has_pooler = classifier or any(name.startswith(POOLER) for name in ours)
     with without_storage():
-        pooler = Pooler(backbone.width)
+        pooler = family.pooler(config)
         head = nn.Linear(backbone.width, len(class_names(config)))
     wanted = _shapes("", backbone)
     wanted |= _shapes(POOLER, pooler) if has_pooler else {}
@@ -156,8 +154,7 @@ def _faults(
 def _their_name(family: Family, name: str, matched: Mapping[str, str]) -> str:
     """How this very checkpoint would have named a parameter that it lacks."""
     prefixed = any(theirs.startswith(family.prefix) for theirs in matched.values())
-    prefix = family.prefix if prefixed and not name.startswith(HEAD) else ""
-    return family.keys.to_theirs(name, prefix)
+    return family.their_name(name, whole=prefixed)
 
 
 def _differences(

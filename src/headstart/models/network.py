@@ -5,6 +5,8 @@ Shapes: B texts, T tokens of all texts, D width, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -30,19 +32,28 @@ class Mean(nn.Module):
 
 
 class Pooler(nn.Module):
-    """tanh of a linear map of the first token, BERT's own pooling.
+    """activation(dense(first token)), a family's own pooling.
 
     Args:
         width: D.
+        activation: elementwise; tanh in BERT and RoBERTa, ReLU in DistilBERT.
+        dropout: probability in [0, 1) of zeroing an element of what is read, as RoBERTa does.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        activation: Callable[[Tensor], Tensor] = torch.tanh,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.dropout, self.dense = Dropout(dropout), nn.Linear(width, width)
+        self.activation = activation
 
     def forward(self, x: Ragged) -> Tensor:
         """Map (T, D) to (B, D)."""
-        return torch.tanh(self.dense(x.first()))
+        return self.activation(self.dense(self.dropout(x.first())))
 
 
 class Network(nn.Module):

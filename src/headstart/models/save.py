@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from headstart.models.families import FAMILIES
-from headstart.models.family import Family
+from headstart.models.family import HEAD, POOLER, Family
 from headstart.models.network import Network
 from headstart.models.published import HEAD_FILE
 from headstart.models.weights import read_json, write_weights
@@ -60,7 +60,7 @@ def save_network(
     config = {
         "architectures": [family.classifier if whole else family.base],
         **network.backbone.hf_config(),
-        "classifier_dropout": network.dropout.p,
+        family.dropout_key: network.dropout.p,
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "single_label_classification",
@@ -76,14 +76,12 @@ def save_network(
 
 def _their_weights(family: Family, network: Network, whole: bool) -> dict[str, Tensor]:
     """Weights by their names: the backbone's, with pooler and head where it is the whole."""
-    parts: dict[str, tuple[nn.Module, str]] = {
-        "": (network.backbone, family.prefix if whole else "")
-    }
+    parts: dict[str, nn.Module] = {"": network.backbone}
     if whole:
-        parts |= {"pooler.": (network.pool, family.prefix), "head.": (network.head, "")}
+        parts |= {POOLER: network.pool, HEAD: network.head}
     return {
-        family.keys.to_theirs(ours + name, prefix): tensor
-        for ours, (module, prefix) in parts.items()
+        family.their_name(ours + name, whole=whole): tensor
+        for ours, module in parts.items()
         for name, tensor in module.state_dict().items()
     }
 

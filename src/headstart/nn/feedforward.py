@@ -10,6 +10,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headstart.nn.dropout import Dropout
+
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """The tanh form of GELU (Hendrycks and Gimpel 2016, section 2), elementwise."""
@@ -24,6 +26,8 @@ class FeedForward(nn.Module):
         inner_width: F.
         activation: elementwise.
         bias: whether the two linear maps add one.
+        dropout: probability in [0, 1) of zeroing an element of what comes out; 0 where the block
+            does it.
     """
 
     def __init__(
@@ -33,12 +37,13 @@ class FeedForward(nn.Module):
         *,
         activation: Callable[[Tensor], Tensor] = F.gelu,
         bias: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.widen = nn.Linear(width, inner_width, bias)
         self.narrow = nn.Linear(inner_width, width, bias)
-        self.activation = activation
+        self.activation, self.dropout = activation, Dropout(dropout)
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (T, D) to (T, D)."""
-        return self.narrow(self.activation(self.widen(values)))
+        return self.dropout(self.narrow(self.activation(self.widen(values))))

@@ -1,4 +1,4 @@
-"""Where a token stands, as a vector.
+"""Where a token stands, as a number and as a vector.
 
 Shapes: T tokens of all rows, D width.
 """
@@ -9,6 +9,34 @@ import math
 
 import torch
 from torch import Tensor, nn
+
+from headstart.nn.ragged import Ragged
+
+
+def places_in_row(tokens: Ragged) -> Tensor:
+    """The place of each token in its row from 0, (T,) int64."""
+    return tokens.layout.positions
+
+
+class PlacesAfterPadding:
+    """Places as RoBERTa counts them, from `padding_token` + 1.
+
+    Liu et al. 2019 do not print it; it is what their fairseq does. A padding token, as when a
+    text spells one out, stands at `padding_token` itself, and those behind it do not count it.
+
+    Args:
+        padding_token: the token that rows are padded with elsewhere.
+    """
+
+    def __init__(self, padding_token: int) -> None:
+        self.padding_token = padding_token
+
+    def __call__(self, tokens: Ragged) -> Tensor:
+        """Map tokens (T,) int64 to places (T,) int64."""
+        real = (tokens.values != self.padding_token).long()
+        count = real.cumsum(0)
+        before = (count - real).index_select(0, tokens.layout.offsets[:-1])
+        return (count - before[tokens.layout.rows]) * real + self.padding_token
 
 
 class LearnedPositions(nn.Embedding):

@@ -29,7 +29,7 @@ from headstart.data.examples import Examples
 from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import RecipeError
 from headstart.models.checkpoint import Checkpoint, open_checkpoint
-from headstart.models.network import Cls, Mean, Network, Pooler
+from headstart.models.network import Cls, Mean, Network
 from headstart.objectives.supervised import Supervised
 from headstart.recipe import Recipe, Stage
 from headstart.tasks.classify import Classify, class_weights
@@ -217,7 +217,7 @@ def begin(checkpoint: Checkpoint, recipe: Recipe, labels: tuple[str, ...]) -> Tr
     pooling = (checkpoint.pooling or "family") if asked == "auto" else asked
     pool = {"cls": Cls, "mean": Mean}.get(pooling, lambda: None)()
     if pool is None:
-        pool = copy.deepcopy(checkpoint.pooler) or Pooler(backbone.width)
+        pool = copy.deepcopy(checkpoint.pooler) or checkpoint.fresh_pooler()
     own = checkpoint.head is not None and set(checkpoint.labels or ()) == set(labels)
     task = Classify(checkpoint.labels if own and checkpoint.labels else labels)
     head = task.head(backbone.width)

@@ -1,0 +1,155 @@
+"""The contract of a family: the same function as in transformers, forward and backward, in and out.
+
+Shapes: B texts, T tokens of all texts, L tokens in the longest, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.errors import CheckpointError
+from headstart.models.backbone import Backbone
+from headstart.models.checkpoint import open_checkpoint, open_network, save_network
+from headstart.models.families import FAMILIES
+from headstart.models.network import Cls, Mean, Network
+from headstart.nn.attention import kernel
+from headstart.nn.ragged import Ragged
+
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+LABELS = ("negative", "neutral", "positive")
+
+
+def backbone_and_rest(theirs: nn.Module) -> tuple[Backbone, dict[str, Tensor]]:
+    """Our backbone with their weights, in eval mode, and what they hold besides."""
+    family = FAMILIES[theirs.config.model_type]
+    state = theirs.state_dict()
+    match = family.keys.match(state)
+    assert not match.unknown and not match.doubled
+    named = {ours: state[name].clone() for ours, name in match.ours.items()}
+    rest = {n: named.pop(n) for n in list(named) if n.startswith(("pooler.", "head."))}
+    backbone = family.build(theirs.config.to_dict()).eval()
+    backbone.load_state_dict(named)
+    return backbone, rest
+
+
+def inputs(theirs: nn.Module, tokens: Ragged) -> dict[str, Tensor]:
+    """Tokens (B, L) padded with the padding token, and their mask, as transformers wants them."""
+    mask = tokens.layout.mask
+    padded = tokens.padded().masked_fill(~mask, theirs.config.pad_token_id)
+    return {"input_ids": padded, "attention_mask": mask.long()}
+
+
+@torch.no_grad()
+def assert_layers_match(theirs: nn.Module, tokens: Ragged, segments: Tensor | None = None) -> None:
+    """The same hidden states after the embeddings and after each block, in both kernels."""
+    ours, _ = backbone_and_rest(theirs)
+    given = inputs(theirs, tokens)
+    if segments is not None:
+        given["token_type_ids"] = tokens.layout.pad(segments)
+    want = theirs(**given, output_hidden_states=True).hidden_states
+    for name in ("sdpa", "eager"):
+        with kernel(name):
+            got = ours.hidden_states(tokens, segments)
+            assert torch.equal(ours(tokens, segments).values, got[-1].values)
+        assert len(got) == len(want) == 4
+        for layer, (g, w) in enumerate(zip(got, want, strict=True)):
+            torch.testing.assert_close(
+                g.values, tokens.layout.pack(w), **CLOSE, msg=lambda m, n=layer: f"layer {n}: {m}"
+            )
+
+
+def assert_gradients_match(theirs: nn.Module, tokens: Ragged) -> None:
+    """One step of fine-tuning a classifier moves every parameter the same way, dropout off."""
+    family = FAMILIES[theirs.config.model_type]
+    backbone, rest = backbone_and_rest(theirs)
+    pooler = family.pooler(theirs.config.to_dict()).eval()
+    head = nn.Linear(backbone.width, theirs.config.num_labels)
+    for start, module in (("pooler.", pooler), ("head.", head)):
+        module.load_state_dict({n.removeprefix(start): t for n, t in rest.items() if start in n})
+    network = Network(backbone, pooler, head, 0.0).eval()
+    target = torch.tensor([2, 0, 1, 1])
+    logits = network(tokens)
+    want = theirs(**inputs(theirs, tokens), labels=target)
+    torch.testing.assert_close(logits, want.logits, **CLOSE)
+    F.cross_entropy(logits, target).backward()
+    want.loss.backward()
+    gradients = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    for name, parameter in network.named_parameters():
+        ours = name.removeprefix("backbone.").replace("pool.", "pooler.", 1)
+        wanted = gradients.pop(family.their_name(ours, whole=True))
+        scale = max(wanted.abs().max().item(), 1e-3)
+        error = (parameter.grad - wanted).abs().max().item() / scale
+        assert error < 1e-4, f"{name}: {error}"
+    assert not gradients
+
+
+def a_network(folder: Path, pooling: str) -> Network:
+    """A network on a folder's backbone, with a new head, everything randomised."""
+    checkpoint = open_checkpoint(folder)
+    torch.manual_seed(1)
+    new = {"family": checkpoint.fresh_pooler, "cls": Cls, "mean": Mean}
+    head = nn.Linear(checkpoint.backbone.width, len(LABELS))
+    network = Network(checkpoint.backbone, new[pooling](), head, 0.3)
+    for parameter in [*network.pool.parameters(), *head.parameters()]:
+        nn.init.normal_(parameter, std=0.2)
+    return network.eval()
+
+
+@torch.no_grad()
+def assert_saved_is_opened(hf, source: Path, folder: Path, pooling: str, tokens: Ragged) -> None:
+    """What is saved comes back bit for bit, and transformers computes the same from it."""
+    network = a_network(source, pooling)
+    folder.mkdir()
+    save_network(folder, network, source=source, labels=LABELS, pooling=pooling, max_length=13)
+    opened = open_network(folder)
+    before, after = network.state_dict(), opened.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(opened(tokens), network(tokens))
+    assert opened.dropout.p == 0.3
+    checkpoint = open_checkpoint(folder)
+    assert (checkpoint.labels, checkpoint.max_length) == (LABELS, 13)
+    assert checkpoint.backbone.hf_config() == network.backbone.hf_config() | (
+        {FAMILIES[checkpoint.family].dropout_key: 0.3}
+    )
+    if pooling != "family":
+        theirs = hf.AutoModel.from_pretrained(folder).eval()
+        hidden = theirs(**inputs(theirs, tokens)).last_hidden_state
+        want, got = tokens.layout.pack(hidden), network.backbone(tokens).values
+        torch.testing.assert_close(got, want, **CLOSE)
+        return
+    theirs, said = hf.AutoModelForSequenceClassification.from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert not any(said.values())
+    assert theirs.config.id2label == dict(enumerate(LABELS))
+    want = theirs.eval()(**inputs(theirs, tokens)).logits
+    torch.testing.assert_close(network(tokens), want, **CLOSE)
+
+
+@torch.no_grad()
+def assert_heads_are_dropped(theirs: nn.Module, folder: Path, tokens: Ragged, head: str) -> None:
+    """The backbone of a model for another task opens; its head is left out by name."""
+    checkpoint = open_checkpoint(folder)
+    want = theirs.base_model(**inputs(theirs, tokens)).last_hidden_state
+    torch.testing.assert_close(
+        checkpoint.backbone(tokens).values, tokens.layout.pack(want), **CLOSE
+    )
+    assert head in checkpoint.dropped
+    assert (checkpoint.head, checkpoint.pooler) == (None, None)
+    assert checkpoint.fresh == ("pooler.dense.weight", "pooler.dense.bias")
+
+
+def faults_of(folder: Path, **values: object) -> list[str]:
+    """What is said against a folder with other values in its config.json, place cut off."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(folder)
+    return [fault.removeprefix(f"{file}, ") for fault in caught.value.faults]
