@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from headstart.models.bert import BERT
 from headstart.models.family import Family
+from headstart.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (BERT,)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT)
+}
