@@ -53,8 +53,8 @@ LABEL = _text("COL", "Label column; or source=COL,target=COL. Default: guessed."
 SOURCE_MAP = _text("OLD=NEW,...", "Rename the source's labels, as in 1=negative,5=positive. Rows "
                    "with other labels are left out.")  # fmt: skip
 TARGET_MAP = _text("OLD=NEW,...", "Rename the labels of target and test likewise.")
-BACKBONE = _text("NAME|DIR", "Pre-trained encoder to start from: a BERT on the Hugging Face hub, "
-                 "or a folder.")  # fmt: skip
+BACKBONE = _text("NAME|DIR", "Pre-trained encoder to start from: a BERT, RoBERTa, XLM-R, CamemBERT "
+                 "or DistilBERT on the Hugging Face hub, or a folder.")  # fmt: skip
 ARMS = _text("WAY,...", "Ways to compare.")
 LABELS = _text("N", "Train on N target rows only, drawn by seed: what would fewer labels do? "
                "Default: all.", min=2)  # fmt: skip

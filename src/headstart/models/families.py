@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from headstart.models.bert import BERT
+from headstart.models.distilbert import DISTILBERT
 from headstart.models.family import Family
 from headstart.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT)
+    family.name: family for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT)
 }
