@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken, ByteLevelBPETokenizer, SentencePieceUnigramTokenizer
 from tokenizers import Tokenizer as Raw
+from tokenizers.processors import RobertaProcessing
 
 from headstart.data import text as module
 from headstart.data.text import Tokenizer
@@ -36,6 +38,8 @@ AWKWARD = [
     "1,234.56 $5 50% x² ½ ∑ √ ≈",
     "don't won't 'quoted' “curly” — dash … dots",
     "\U0001d54f\U0001f9ff\U000e0041",
+    "  two  spaces,   three \n\n\tand lines\r\n ",
+    "<s> <mask> </s><pad> <unk><mask><MASK> ▁ Ġ",
 ]
 
 
@@ -60,6 +64,38 @@ def words_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def save_roberta_like(raw: Raw, folder: Path) -> Path:
+    """A folder as RoBERTa's and XLM-R's are: <s> and </s> round a text, <mask> eats its space."""
+    transformers = pytest.importorskip("transformers")
+    raw.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+    ends = {token: (token, raw.token_to_id(token)) for token in ("<s>", "</s>")}
+    raw.post_processor = RobertaProcessing(ends["</s>"], ends["<s>"], add_prefix_space=False)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", cls_token="<s>",
+        sep_token="</s>", unk_token="<unk>", pad_token="<pad>", mask_token="<mask>",
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE, as RoBERTa and GPT-2 have."""
+    folder = tmp_path_factory.mktemp("byte-level")
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(AWKWARD, 503, 2, special_tokens=["<s>", "<pad>", "</s>", "<unk>"])
+    return save_roberta_like(Raw.from_str(trained.to_str()), folder)
+
+
+@pytest.fixture(scope="module")
+def sentence_piece(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A unigram model over SentencePiece's "▁", as XLM-R and CamemBERT have."""
+    folder = tmp_path_factory.mktemp("sentence-piece")
+    trained = SentencePieceUnigramTokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trained.train_from_iterator(AWKWARD[:14], 307, False, special, None, "<unk>")
+    return save_roberta_like(Raw.from_str(trained.to_str()), folder)
+
+
 def settings(folder: Path, **values: object) -> Path:
     described = {"tokenizer_class": "BertTokenizer", **values}
     (folder / "tokenizer_config.json").write_text(json.dumps(described))
@@ -80,6 +116,25 @@ def assert_equals_transformers(folder: Path, max_length: int) -> None:
 @pytest.mark.parametrize("max_length", [3, 7, 128, 100_000])
 def test_minilm_equals_transformers(max_length: int) -> None:
     assert_equals_transformers(minilm(), max_length)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("max_length", [3, 7, 128, 100_000])
+@pytest.mark.parametrize("kind", ["byte_level", "sentence_piece"])
+def test_other_models_equal_transformers(
+    request: pytest.FixtureRequest, kind: str, max_length: int
+) -> None:
+    assert_equals_transformers(request.getfixturevalue(kind), max_length)
+
+
+def test_bytes_come_back_as_the_text(byte_level: Path) -> None:
+    """No text is unknown to a byte-level BPE, and nothing of it is lost."""
+    raw, ours = Raw.from_file(str(byte_level / "tokenizer.json")), Tokenizer.open(byte_level)
+    tokens = ours.encode(AWKWARD[:-1], 100_000)
+    for number, text in enumerate(AWKWARD[:-1]):
+        ids = tokens.values[tokens.offsets[number] : tokens.offsets[number + 1]].tolist()
+        assert (ids[0], ids[-1]) == (0, 2) and 3 not in ids
+        assert raw.decode(ids) == text
 
 
 @pytest.mark.filterwarnings("ignore")
