@@ -134,7 +134,7 @@ def test_progress_goes_to_standard_error(transfer):
     assert re.search(r"test: shop\.csv, 17 rows, held out \(\d+ \w+, \d+ \w+\)", done.err)
     assert re.search(r"target: \d+/\d+, [\d,]+ tokens/s, loss \d\.\d+, \d+\.\d s", done.err)
     bars = [line for line in done.err.splitlines() if "tokens/s" in line]
-    assert len(bars) == 2
+    assert len(bars) == 4, "the frozen part, the head, everything, the test rows"
     assert widest("\n".join(bars)) <= 80
     assert "\x1b" not in done.err, "no colours or moves where nobody looks"
 

@@ -69,8 +69,9 @@ def frozen_depth(network: Network) -> int:
 
 
 def prefix_digest(network: Network, depth: int) -> str:
-    """SHA-256 over the names and values of the parameters of the first parts."""
-    digest = hashlib.sha256(f"{depth} of {type(network.pool).__name__}".encode())
+    """SHA-256 over the sizes of the backbone and the parameters of the first parts."""
+    sizes = json.dumps(network.backbone.hf_config(), sort_keys=True)
+    digest = hashlib.sha256(f"{depth} of {type(network.pool).__name__}, {sizes}".encode())
     for part in range(depth):
         for module in network.part_modules(part):
             for name, tensor in module.state_dict().items():
