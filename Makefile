@@ -41,6 +41,7 @@ format: install
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/pooling.py
 	$(BIN)/python benchmarks/main_job.py
 
