@@ -77,15 +77,6 @@ def test_the_version_is_told(headstart):
     assert re.fullmatch(r"headstart \d+\.\d+\.\d+\n", headstart("--version").out)
 
 
-def test_help_is_quick():
-    seconds = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        assert finish(start("--help")).code == 0
-        seconds.append(time.perf_counter() - begun)
-    assert min(seconds) < 1.0
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

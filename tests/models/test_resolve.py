@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
@@ -144,9 +143,7 @@ def test_a_silent_hub_is_given_up_on(monkeypatch):
     monkeypatch.setattr(module, "HUB_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        start = time.monotonic()
         assert "could not be reached" in fault("bert-base-uncasd")
-        assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("refuse", [True, False])
