@@ -274,6 +274,15 @@ def test_sigint_is_130(transfer, monkeypatch):
     assert transfer().code == 0
 
 
+@pytest.fixture
+def heard():
+    """A shell starts what runs in the background deaf to SIGINT, and so perhaps these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_outside_of_training(headstart, monkeypatch, number, code):
     def interrupted(*_: object, **__: object) -> None:
