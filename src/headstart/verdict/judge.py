@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headstart.evaluation.intervals import Interval, gain, interval
+from headstart.evaluation.intervals import Interval, effect, gain, interval
 from headstart.evaluation.metrics import class_table, confusion
 from headstart.training.stage import StageResult
 
@@ -123,7 +123,7 @@ def judge(
     if {"target", "source+target"} <= by_name.keys():
         with_source, without = by_name["source+target"], by_name["target"]
         worth = gain("accuracy", with_source.predictions, without.predictions, truth)
-    harmful = worth is not None and worth.high < 0
+    harmful = worth is not None and effect(worth) == "hurts"
     arms = [_arm(result, truth) for result in results]
     # Where the source hurts, an arm without it is kept even if a lucky one with it looks best.
     candidates = [a for a in arms if not harmful or "source" not in a["name"]]
@@ -164,9 +164,9 @@ def sentence(worth: Interval | None, winner: Mapping[str, Any]) -> str:
             f"[{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]."
         )
     points = f"{100 * worth.value:+.1f} points [{100 * worth.low:.1f}, {100 * worth.high:.1f}]"
-    if worth.low > 0:
+    if effect(worth) == "helps":
         return f"The source helps: {points} over target only."
-    if worth.high < 0:
+    if effect(worth) == "hurts":
         return (
             f"The source hurts (negative transfer): {points} against target only. "
             "The model kept is one without it."
