@@ -10,12 +10,12 @@ from torch import nn
 
 from headstart.nn.attention import (
     Form,
-    MultiHeadAttention,
     attend,
     attention_weights,
     kernel,
     varlen_attention,
 )
+from headstart.nn.multihead import MultiHeadAttention
 from headstart.nn.ragged import Layout, Ragged
 
 LENGTHS, MEMORY_LENGTHS, WIDTH, HEADS = [5, 2, 7], [3, 11, 1], 22, 2
@@ -60,7 +60,7 @@ def test_scores_are_divided_by_the_root_of_the_head_width():
 @pytest.mark.parametrize("lengths", [LENGTHS, [7, 7, 7]])
 def test_sdpa_equals_eager_in_values_and_gradients(causal, lengths):
     torch.manual_seed(0)
-    attention = randomised(MultiHeadAttention(WIDTH, HEADS, causal=causal))
+    attention = randomised(MultiHeadAttention(WIDTH, Form(HEADS, causal=causal)))
     x, seen = ragged(lengths), []
     for name in ("sdpa", "eager"):
         values = x.values.clone().requires_grad_()
@@ -78,7 +78,7 @@ def test_sdpa_equals_eager_in_values_and_gradients(causal, lengths):
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_row_in_a_batch_is_as_a_row_alone(name, causal):
     torch.manual_seed(0)
-    attention = randomised(MultiHeadAttention(WIDTH, HEADS, causal=causal))
+    attention = randomised(MultiHeadAttention(WIDTH, Form(HEADS, causal=causal)))
     x = ragged(LENGTHS)
     with kernel(name):
         together = x.replace(attention(x, x)).split()
@@ -92,7 +92,7 @@ def test_a_row_in_a_batch_is_as_a_row_alone(name, causal):
 def test_matches_torch_multihead_attention(name, memory_lengths):
     torch.manual_seed(0)
     theirs = randomised(nn.MultiheadAttention(WIDTH, HEADS, batch_first=True))
-    ours = MultiHeadAttention(WIDTH, HEADS)
+    ours = MultiHeadAttention(WIDTH, Form(HEADS))
     copy_attention(theirs, ours)
     x, memory = ragged(LENGTHS), ragged(memory_lengths)
     want, weights = theirs(
@@ -120,7 +120,7 @@ def copy_attention(theirs, ours):
 @pytest.mark.parametrize("name", ["sdpa", "eager"])
 def test_causal_attention_does_not_see_what_comes_after(name):
     torch.manual_seed(0)
-    attention = randomised(MultiHeadAttention(WIDTH, HEADS, causal=True))
+    attention = randomised(MultiHeadAttention(WIDTH, Form(HEADS, causal=True)))
     x = ragged([7])
     changed = x.replace(torch.cat([x.values[:4], torch.randn(3, WIDTH)]))
     with kernel(name):
@@ -189,7 +189,7 @@ def test_dropout_acts_on_the_probabilities_and_only_in_training(name):
         assert torch.equal(mixed[:, 0], mixed[:, 1])
         assert mixed.unique().numel() > 20
         assert abs(mixed.mean().item() - 1) < 0.02
-        attention = MultiHeadAttention(2, 1, dropout=0.5).eval()
+        attention = MultiHeadAttention(2, Form(1, dropout=0.5)).eval()
         assert torch.equal(attention(x, x), attention(x, x))
 
 
@@ -197,7 +197,7 @@ def test_kernels_are_chosen_by_name_and_only_inside_the_block():
     with pytest.raises(ValueError, match="auto, sdpa, eager, varlen; got 'fast'"), kernel("fast"):
         pass
     with pytest.raises(ValueError, match="num_heads=3"):
-        MultiHeadAttention(22, 3)
+        MultiHeadAttention(22, Form(3))
 
 
 NO_VARLEN = not torch.cuda.is_available() or varlen_attention() is None
@@ -208,7 +208,7 @@ NO_VARLEN = not torch.cuda.is_available() or varlen_attention() is None
 def test_varlen_equals_eager(causal):
     torch.manual_seed(0)
     x = ragged(LENGTHS, 64).to("cuda")
-    x, form = x.replace(x.values.bfloat16()), Form(2, causal)
+    x, form = x.replace(x.values.bfloat16()), Form(2, causal=causal)
     with kernel("eager"):
         want = attend(x, x, x, form)
     for name in ("varlen", "auto"):

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from headstart.nn.attention import MultiHeadAttention
+from headstart.nn.attention import Form
 from headstart.nn.embeddings import ScaledEmbeddings
 from headstart.nn.feedforward import FeedForward, gelu_tanh
+from headstart.nn.multihead import MultiHeadAttention
 from headstart.nn.position import SinusoidalPositions
 from headstart.nn.ragged import Layout, Ragged
 from headstart.nn.transformer import (
@@ -60,7 +61,7 @@ def test_encoder_block_matches_torch(kind, norm_first):
         )
     )
     ours = kind(
-        MultiHeadAttention(WIDTH, HEADS),
+        MultiHeadAttention(WIDTH, Form(HEADS)),
         feed_forward(),
         norm_1=nn.LayerNorm(WIDTH),
         norm_2=nn.LayerNorm(WIDTH),
@@ -88,8 +89,8 @@ def test_decoder_block_matches_torch(kind, norm_first):
         )
     )
     ours = kind(
-        MultiHeadAttention(WIDTH, HEADS, causal=True),
-        MultiHeadAttention(WIDTH, HEADS),
+        MultiHeadAttention(WIDTH, Form(HEADS, causal=True)),
+        MultiHeadAttention(WIDTH, Form(HEADS)),
         feed_forward(),
         norms=(nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)),
     ).eval()
@@ -130,7 +131,7 @@ def tiny_encoder_decoder(width=48, heads=4, num_blocks=2):
 
     def read():
         return PreNormBlock(
-            MultiHeadAttention(width, heads),
+            MultiHeadAttention(width, Form(heads)),
             FeedForward(width, 2 * width),
             norm_1=norm(),
             norm_2=norm(),
@@ -138,8 +139,8 @@ def tiny_encoder_decoder(width=48, heads=4, num_blocks=2):
 
     def write():
         return PreNormDecoderBlock(
-            MultiHeadAttention(width, heads, causal=True),
-            MultiHeadAttention(width, heads),
+            MultiHeadAttention(width, Form(heads, causal=True)),
+            MultiHeadAttention(width, Form(heads)),
             FeedForward(width, 2 * width),
             norms=(norm(), norm(), norm()),
         )

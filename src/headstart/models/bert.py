@@ -23,9 +23,10 @@ from headstart.models.config import (
 from headstart.models.family import HEAD, Family
 from headstart.models.keymap import KeyMap
 from headstart.models.network import Pooler
-from headstart.nn.attention import MultiHeadAttention
+from headstart.nn.attention import Form
 from headstart.nn.embeddings import SegmentedEmbeddings
 from headstart.nn.feedforward import FeedForward
+from headstart.nn.multihead import MultiHeadAttention
 from headstart.nn.position import LearnedPositions, places_in_row
 from headstart.nn.ragged import Ragged
 from headstart.nn.transformer import PostNormBlock
@@ -165,7 +166,9 @@ def blocks(config: BertConfig) -> Iterator[PostNormBlock]:
     """BERT's blocks, first to last."""
     for _ in range(config.num_blocks):
         yield PostNormBlock(
-            MultiHeadAttention(config.width, config.num_heads, dropout=config.attention_dropout),
+            MultiHeadAttention(
+                config.width, Form(config.num_heads, dropout=config.attention_dropout)
+            ),
             FeedForward(
                 config.width, config.inner_width, activation=ACTIVATIONS[config.activation]
             ),

@@ -27,9 +27,10 @@ from headstart.models.config import (
 from headstart.models.family import Family
 from headstart.models.keymap import KeyMap
 from headstart.models.network import Pooler
-from headstart.nn.attention import MultiHeadAttention
+from headstart.nn.attention import Form
 from headstart.nn.embeddings import NormedEmbeddings
 from headstart.nn.feedforward import FeedForward
+from headstart.nn.multihead import MultiHeadAttention
 from headstart.nn.position import LearnedPositions, SinusoidalPositions
 from headstart.nn.ragged import Ragged
 from headstart.nn.transformer import PostNormBlock
@@ -153,7 +154,9 @@ class DistilBert(TextEncoder):
 def _blocks(config: DistilBertConfig) -> Iterator[PostNormBlock]:
     for _ in range(config.num_blocks):
         yield PostNormBlock(
-            MultiHeadAttention(config.width, config.num_heads, dropout=config.attention_dropout),
+            MultiHeadAttention(
+                config.width, Form(config.num_heads, dropout=config.attention_dropout)
+            ),
             FeedForward(
                 config.width,
                 config.inner_width,

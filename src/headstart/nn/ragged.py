@@ -5,8 +5,9 @@ Shapes: B rows in a batch, T tokens in all rows together, L tokens in the longes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +19,16 @@ class Layout:
     Args:
         lengths: (B,) tokens in each row, each at least 1.
         device: where the index tensors live.
+        starts: (B,) int64, the place of each row's first token, where rows go on from tokens that
+            were read before (generation); None: every row begins at place 0.
     """
 
-    def __init__(self, lengths: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int] | Tensor,
+        device: torch.device | str = "cpu",
+        starts: Tensor | None = None,
+    ) -> None:
         self.lengths = torch.as_tensor(lengths, dtype=torch.int64)  # on CPU: read without a sync
         if self.lengths.ndim != 1 or not len(self.lengths) or int(self.lengths.min()) < 1:
             raise ValueError(f"lengths must be 1 or more rows of 1 or more tokens, got {lengths}.")
@@ -29,6 +37,19 @@ class Layout:
         self.total = int(self.lengths.sum())
         self.longest = int(self.lengths.max())
         self.uniform = self.num_rows * self.longest == self.total
+        self.starts = None if starts is None else starts.to(self.device)
+        self._memory: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What depends on the layout alone, made by the first layer that asks.
+
+        Args:
+            key: tells it from everything else that is kept.
+            make: makes it, without gradients: it outlives a backward pass.
+        """
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
 
     @cached_property
     def offsets(self) -> Tensor:
@@ -43,7 +64,25 @@ class Layout:
 
     @cached_property
     def positions(self) -> Tensor:
-        """(T,) int64: the place of each token in its row, from 0."""
+        """(T,) int64: the place of each token in its row, from 0 or from where the row starts."""
+        places = self._places
+        return places if self.starts is None else places + self.starts[self.rows]
+
+    @cached_property
+    def padded_positions(self) -> Tensor:
+        """(B, L) int64, or (1, L) where all rows start at 0: `positions`, on after a row's end."""
+        places = torch.arange(self.longest, device=self.device)[None, :]
+        return places if self.starts is None else places + self.starts[:, None]
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """(B,) int64: the place behind each row's last token."""
+        lengths = self.lengths.to(self.device)
+        return lengths if self.starts is None else lengths + self.starts
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """(T,) int64: the index of each token among its row's."""
         return torch.arange(self.total, device=self.device) - self.offsets[self.rows]
 
     @cached_property
@@ -55,7 +94,7 @@ class Layout:
     @cached_property
     def _slots(self) -> Tensor:
         """(T,) int64: the place of each token in the flattened (B * L) padded batch."""
-        return self.rows * self.longest + self.positions
+        return self.rows * self.longest + self._places
 
     def pad(self, values: Tensor) -> Tensor:
         """(T, ...) packed to (B, L, ...) padded with zeros."""
@@ -122,6 +161,10 @@ class Ragged:
         """(B, ...) the first token of each row."""
         return self.values.index_select(0, self.layout.offsets[:-1])
 
+    def last(self) -> Tensor:
+        """(B, ...) the last token of each row."""
+        return self.values.index_select(0, self.layout.offsets[1:] - 1)
+
     def mean(self) -> Tensor:
         """(B, D) the mean over the tokens of each row, from (T, D)."""
         sums = self.values.new_zeros(self.layout.num_rows, self.values.shape[1])
@@ -130,4 +173,4 @@ class Ragged:
 
     def to(self, device: torch.device | str) -> Ragged:
         """The same rows on another device."""
-        return Ragged(self.values.to(device), Layout(self.lengths, device))
+        return Ragged(self.values.to(device), Layout(self.lengths, device, self.layout.starts))
