@@ -6,8 +6,8 @@ from pathlib import Path
 import headstart
 
 ORDER = """
-    errors recipe nn models data tasks objectives training evaluation verdict report
-    api estimator predicting demo cli
+    errors recipe nn models generation data tasks objectives training evaluation verdict report
+    export api estimator predicting demo cli
 """.split()
 ROOT = Path(headstart.__file__).parent
 
