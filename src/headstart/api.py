@@ -111,7 +111,7 @@ def transfer(
         source_map: renames the source's labels; rows with other labels are left out.
         target_map: renames the target's and the test's labels.
         backbone: a folder, a hub name, or the model of an installed package.
-        pooling: "auto", "cls", "mean" or "family".
+        pooling: "auto", "cls", "mean", "last" or "family".
         max_length: longest text in tokens. Default: the checkpoint's.
         arms: which ways to compare.
         labels: how many target labels to train on. Default: all.

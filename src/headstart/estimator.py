@@ -31,7 +31,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         source: many labelled rows to learn from first: what `headstart.transfer` takes. None fits
             on the target alone.
         backbone: a folder, a hub name, or the model of an installed package.
-        pooling: "auto", "cls", "mean" or "family".
+        pooling: "auto", "cls", "mean", "last" or "family".
         max_length: longest text in tokens. Default: the checkpoint's.
         epochs: passes over the data in `fit`. Default: more for fewer labels, as in `transfer`.
         learning_rate: peak rate of fine-tuning. Default: the recipe's.

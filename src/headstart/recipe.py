@@ -123,7 +123,8 @@ class Recipe(Values):
     Attributes:
         backbone: a folder, an installed package's model, or a Hugging Face hub name.
         pooling: how the hidden states of a text become one vector. "auto": what the checkpoint's
-            folder says, else the family's; "family": the head transformers gives the family.
+            folder says, else the family's; "family": the head transformers gives the family;
+            "last": the last token, for backbones that read from left to right.
         max_length: longest text in tokens, special tokens included. Default: the checkpoint's.
         seed: of label draws, new heads, data order and dropout.
         data: data sets by name.
@@ -133,7 +134,7 @@ class Recipe(Values):
     """
 
     backbone: str = DEFAULT_BACKBONE
-    pooling: Literal["auto", "cls", "mean", "family"] = "auto"
+    pooling: Literal["auto", "cls", "mean", "last", "family"] = "auto"
     max_length: Annotated[int, Field(ge=4)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     data: dict[str, Data]

@@ -15,8 +15,17 @@ from torch.nn import functional as F
 
 from headstart.errors import CheckpointError
 from headstart.models.backbone import Backbone
-from headstart.models.checkpoint import open_checkpoint, open_network, save_network
+from headstart.models.checkpoint import (
+    open_checkpoint,
+    open_language_model,
+    open_network,
+    save_language_model,
+    save_network,
+)
 from headstart.models.families import FAMILIES
+from headstart.models.family import PARTS
+from headstart.models.language import LanguageModel, TextToText
+from headstart.models.load import fill
 from headstart.models.network import Cls, Mean, Network
 from headstart.nn.attention import kernel
 from headstart.nn.ragged import Ragged
@@ -31,8 +40,8 @@ def backbone_and_rest(theirs: nn.Module) -> tuple[Backbone, dict[str, Tensor]]:
     state = theirs.state_dict()
     match = family.keys.match(state)
     assert not match.unknown and not match.doubled
-    named = {ours: state[name].clone() for ours, name in match.ours.items()}
-    rest = {n: named.pop(n) for n in list(named) if n.startswith(("pooler.", "head."))}
+    named = {name: tensor.clone() for name, tensor in family.keys.read(match, state).items()}
+    rest = {n: named.pop(n) for n in list(named) if n.startswith(PARTS)}
     backbone = family.build(theirs.config.to_dict()).eval()
     backbone.load_state_dict(named)
     return backbone, rest
@@ -68,8 +77,10 @@ def assert_gradients_match(theirs: nn.Module, tokens: Ragged) -> None:
     """One step of fine-tuning a classifier moves every parameter the same way, dropout off."""
     family = FAMILIES[theirs.config.model_type]
     backbone, rest = backbone_and_rest(theirs)
-    pooler = family.pooler(theirs.config.to_dict()).eval()
-    head = nn.Linear(backbone.width, theirs.config.num_labels)
+    said = family.classifier
+    pooler = said.pooler(theirs.config.to_dict()).eval()
+    width = said.pooled_widths * backbone.width
+    head = nn.Linear(width, theirs.config.num_labels, bias=said.head_bias)
     for start, module in (("pooler.", pooler), ("head.", head)):
         module.load_state_dict({n.removeprefix(start): t for n, t in rest.items() if start in n})
     network = Network(backbone, pooler, head, 0.0).eval()
@@ -80,13 +91,20 @@ def assert_gradients_match(theirs: nn.Module, tokens: Ragged) -> None:
     F.cross_entropy(logits, target).backward()
     want.loss.backward()
     gradients = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
-    for name, parameter in network.named_parameters():
-        ours = name.removeprefix("backbone.").replace("pool.", "pooler.", 1)
-        wanted = gradients.pop(family.their_name(ours, whole=True))
+    ours = {
+        name.removeprefix("backbone.").replace("pool.", "pooler.", 1): parameter.grad
+        for name, parameter in network.named_parameters()
+    }
+    assert_gradients_are(family.their_weights(ours, whole=True), gradients)
+
+
+def assert_gradients_are(got: dict[str, Tensor], want: dict[str, Tensor]) -> None:
+    """Equal within 1e-4 of the largest, for every parameter of either."""
+    assert got.keys() == want.keys()
+    for name, wanted in want.items():
         scale = max(wanted.abs().max().item(), 1e-3)
-        error = (parameter.grad - wanted).abs().max().item() / scale
+        error = (got[name] - wanted).abs().max().item() / scale
         assert error < 1e-4, f"{name}: {error}"
-    assert not gradients
 
 
 def a_network(folder: Path, pooling: str) -> Network:
@@ -116,7 +134,7 @@ def assert_saved_is_opened(hf, source: Path, folder: Path, pooling: str, tokens:
     checkpoint = open_checkpoint(folder)
     assert (checkpoint.labels, checkpoint.max_length) == (LABELS, 13)
     assert checkpoint.backbone.hf_config() == network.backbone.hf_config() | (
-        {FAMILIES[checkpoint.family].dropout_key: 0.3}
+        {FAMILIES[checkpoint.family].classifier.dropout_key: 0.3}
     )
     if pooling != "family":
         theirs = hf.AutoModel.from_pretrained(folder).eval()
@@ -153,3 +171,89 @@ def faults_of(folder: Path, **values: object) -> list[str]:
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(folder)
     return [fault.removeprefix(f"{file}, ") for fault in caught.value.faults]
+
+
+def language_model(theirs: nn.Module) -> LanguageModel | TextToText:
+    """Our model with all of their weights, in eval mode."""
+    family = FAMILIES[theirs.config.model_type]
+    config = theirs.config.to_dict()
+    model = family.language.build(config)
+    state = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    fill(Path("in memory"), family, config, model.parts(), state)
+    return model.eval()
+
+
+def next_words(tokens: Ragged) -> Tensor:
+    """(T,) the token after each one in its row; -100, which no loss counts, after the last."""
+    after = torch.roll(tokens.values, -1)
+    after[tokens.layout.offsets[1:] - 1] = -100
+    return after
+
+
+def assert_language_matches(theirs: nn.Module, tokens: Ragged) -> None:
+    """A decoder: the same logits in both kernels, the same loss, the same gradients."""
+    ours = language_model(theirs)
+    given = inputs(theirs, tokens)
+    labels = given["input_ids"].masked_fill(~tokens.layout.mask, -100)
+    want = theirs(**given, labels=labels)
+    for name in ("eager", "sdpa"):
+        with kernel(name):
+            got = ours(tokens)
+        torch.testing.assert_close(got.values, tokens.layout.pack(want.logits), **CLOSE)
+    loss = F.cross_entropy(got.values, next_words(tokens))
+    torch.testing.assert_close(loss, want.loss, **CLOSE)
+    _assert_language_gradients_match(ours, loss, theirs, want.loss)
+
+
+def assert_text_to_text_matches(theirs: nn.Module, source: Ragged, target: Ragged) -> None:
+    """An encoder with a decoder: the same logits in both kernels, loss and gradients."""
+    ours = language_model(theirs)
+    labels = target.padded().masked_fill(~target.layout.mask, -100)
+    want = theirs(**inputs(theirs, source), labels=labels)
+    starts = target.layout.offsets[:-1]
+    before = torch.roll(target.values, 1)
+    before[starts] = ours.start
+    for name in ("eager", "sdpa"):
+        with kernel(name):
+            got = ours(source, target.replace(before))
+        torch.testing.assert_close(got.values, target.layout.pack(want.logits), **CLOSE)
+    loss = F.cross_entropy(got.values, target.values)
+    torch.testing.assert_close(loss, want.loss, **CLOSE)
+    _assert_language_gradients_match(ours, loss, theirs, want.loss)
+
+
+def _assert_language_gradients_match(
+    ours: nn.Module, loss: Tensor, theirs: nn.Module, their_loss: Tensor
+) -> None:
+    loss.backward()
+    their_loss.backward()
+    got = {
+        start + name: parameter.grad
+        for start, module in ours.parts().items()
+        for name, parameter in module.named_parameters()
+    }
+    want = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    family = FAMILIES[theirs.config.model_type]
+    assert_gradients_are(family.their_weights(got, whole=True), want)
+
+
+@torch.no_grad()
+def assert_language_model_comes_back(hf, source: Path, folder: Path, tokens: Ragged) -> None:
+    """What is saved comes back bit for bit, and transformers computes the same from it."""
+    opened = open_language_model(source)
+    folder.mkdir()
+    save_language_model(folder, opened.model, source=source, max_length=13)
+    again = open_language_model(folder)
+    before, after = opened.model.state_dict(), again.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    auto = hf.AutoModelForSeq2SeqLM if hasattr(opened.model, "decoder") else hf.AutoModelForCausalLM
+    theirs, said = auto.from_pretrained(folder, output_loading_info=True)
+    assert not any(said.values()), said
+    theirs.eval()
+    if hasattr(opened.model, "decoder"):
+        want = theirs(**inputs(theirs, tokens), decoder_input_ids=tokens.padded()).logits
+        got = opened.model(tokens, tokens)
+    else:
+        want, got = theirs(**inputs(theirs, tokens)).logits, opened.model(tokens)
+    torch.testing.assert_close(got.values, tokens.layout.pack(want), **CLOSE)

@@ -24,8 +24,10 @@ class Backbone(nn.Module, ABC):
         blocks: each maps (T, D) to (T, D).
         finish: maps (T, D) to (T, D) after the last block; `nn.Identity` where a family has none.
         max_positions: longest row in tokens.
+        causal: whether a token sees only those before it, so that the last one speaks for a text.
     """
 
+    causal: bool = False
     family: str
     width: int
     blocks: nn.ModuleList
@@ -60,21 +62,35 @@ class Backbone(nn.Module, ABC):
         return states
 
 
-class TextEncoder(Backbone):
-    """Embeddings in one module, then blocks, and no final map: BERT and its kin.
+class Stack(Backbone):
+    """Embeddings in one module, then blocks, then a final map: most families.
 
     Args:
         config: sizes and rates.
         embeddings: what `embed` calls.
         blocks: each maps (T, D) to (T, D).
+        finish: maps (T, D) to (T, D); a norm after pre-norm blocks, by default nothing.
     """
 
-    def __init__(self, config: Config, embeddings: nn.Module, blocks: Iterable[nn.Module]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        embeddings: nn.Module,
+        blocks: Iterable[nn.Module],
+        finish: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.config, self.width = config, config.width
         self.embeddings, self.blocks = embeddings, nn.ModuleList(blocks)
-        self.finish = nn.Identity()
+        self.finish = nn.Identity() if finish is None else finish
         draw(self, config.initializer_range)
+
+    def embed(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
+        """Map tokens (T,) int64 to (T, D).
+
+        `segments` is not read: most families know a text's place in a pair from its place alone.
+        """
+        return self.embeddings(tokens)
 
     def embedding_modules(self) -> list[nn.Module]:
         """The modules that own the parameters of `embed`."""
@@ -90,5 +106,5 @@ def draw(module: nn.Module, std: float) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.normal_(part.weight, std=std)
-        if isinstance(part, nn.Linear):
+        if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)

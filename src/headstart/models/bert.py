@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from headstart.models.backbone import TextEncoder, draw
+from headstart.models.backbone import Stack, draw
 from headstart.models.config import (
     ACTIVATIONS,
     activation_faults,
@@ -20,7 +20,7 @@ from headstart.models.config import (
     read_config,
     size_faults,
 )
-from headstart.models.family import HEAD, Family
+from headstart.models.family import HEAD, LM_HEAD, Classifier, Family
 from headstart.models.keymap import KeyMap
 from headstart.models.network import Pooler
 from headstart.nn.attention import Form
@@ -121,7 +121,7 @@ class BertConfig:
         return self.dropout if self.classifier_dropout is None else self.classifier_dropout
 
 
-class Bert(TextEncoder):
+class Bert(Stack):
     """The encoder of BERT: post-norm blocks over token, segment and position embeddings.
 
     Args:
@@ -228,11 +228,9 @@ def _pooler(values: Mapping[str, Any]) -> Pooler:
 BERT = Family(
     name="bert",
     build=_build,
-    dropout=_dropout,
-    pooler=_pooler,
     keys=KEYS,
     base="BertModel",
-    classifier="BertForSequenceClassification",
     prefix="bert.",
-    unprefixed=(HEAD,),
+    unprefixed=(HEAD, LM_HEAD),
+    classifier=Classifier("BertForSequenceClassification", _pooler, _dropout),
 )

@@ -5,10 +5,10 @@ Shapes: B texts, T tokens of all texts, D width, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,26 +16,33 @@ from torch.nn import functional as F
 from headstart.errors import CheckpointError, unknown_name
 from headstart.models.backbone import Backbone
 from headstart.models.families import FAMILIES
-from headstart.models.family import Family
-from headstart.models.load import class_names, load, without_storage
-from headstart.models.network import Cls, Mean, Network, Pooler
-from headstart.models.published import HEAD_FILE, Published
+from headstart.models.family import Classifier, Family
+from headstart.models.language import LanguageModel, TextToText
+from headstart.models.load import class_names, fill, load, without_storage
+from headstart.models.network import POOLS, Network
+from headstart.models.published import GENERATION_FILE, HEAD_FILE, Published
 from headstart.models.resolve import resolve
-from headstart.models.save import save_network
+from headstart.models.save import save_language_model, save_network
 from headstart.models.weights import AGAIN, files_digest, read_json, read_weights, weight_files
 from headstart.nn.ragged import Ragged
 
 __all__ = [
     "FAMILIES",
     "Checkpoint",
+    "LanguageCheckpoint",
     "open_checkpoint",
+    "open_language_model",
     "open_network",
     "resolve",
+    "save_language_model",
     "save_network",
     "sentence_embeddings",
 ]
 
-POOLS: dict[str, type[nn.Module]] = {"cls": Cls, "mean": Mean}
+M = TypeVar("M", bound=nn.Module)
+
+PUBLISHED_NAMES = {"lasttoken": "last"}
+"""Poolings that sentence-transformers calls otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +56,7 @@ class Checkpoint:
         config: values of its config.json.
         backbone: in eval mode, float32.
         pooler: the family's own pooling, where the folder holds its weights.
-        head: "weight" (C, D) and "bias" (C,), where the folder holds a classification head.
+        head: "weight" (C, D) and mostly "bias" (C,), where the folder holds a classification head.
         labels: C names for the head's rows, in their order.
         dropout: probability in front of a head.
         published_pooling: how sentence-transformers is told to pool, None where it is not.
@@ -65,7 +72,7 @@ class Checkpoint:
     family: str
     config: Mapping[str, Any]
     backbone: Backbone
-    pooler: Pooler | None
+    pooler: nn.Module | None
     head: dict[str, Tensor] | None
     labels: tuple[str, ...] | None
     dropout: float
@@ -78,21 +85,42 @@ class Checkpoint:
 
     @property
     def pooling(self) -> str | None:
-        """ "cls" or "mean", as sentence-transformers would pool; None where the folder is silent.
+        """A name in `POOLS`, as sentence-transformers would pool; None where the folder is silent.
 
         Raises:
             CheckpointError: the folder asks for another pooling.
         """
-        if self.published_pooling not in (None, *POOLS):
+        said = self.published_pooling
+        name = None if said is None else PUBLISHED_NAMES.get(said, said)
+        if name not in (None, *POOLS):
             raise CheckpointError(
                 f"{self.folder}: asks for pooling {self.published_pooling!r}, which is not "
                 f"supported. Choose another: pooling = {' or '.join(map(repr, POOLS))}."
             )
-        return self.published_pooling
+        return name
 
-    def fresh_pooler(self) -> Pooler:
-        """The family's own pooling with new weights, drawn from torch's random state."""
-        return FAMILIES[self.family].pooler(self.config)
+    @property
+    def classifier(self) -> Classifier | None:
+        """The classification head that transformers gives the family, if any."""
+        return FAMILIES[self.family].classifier
+
+    @property
+    def default_pooling(self) -> str:
+        """What the folder says, else what fits the family: a name in `POOLS`, or "family"."""
+        return self.pooling or FAMILIES[self.family].default_pooling
+
+    def fresh_pooler(self) -> nn.Module:
+        """The family's own pooling with new weights, drawn from torch's random state.
+
+        Raises:
+            CheckpointError: transformers has no classifier on this family.
+        """
+        if self.classifier is None:
+            raise CheckpointError(
+                f"{self.name}: transformers has no classifier on a {self.family}, so there is no "
+                f"pooling 'family'. Choose another: pooling = {' or '.join(map(repr, POOLS))}."
+            )
+        return self.classifier.pooler(self.config)
 
 
 def open_checkpoint(name: str | Path) -> Checkpoint:
@@ -108,7 +136,7 @@ def open_checkpoint(name: str | Path) -> Checkpoint:
     folder = resolve(name)
     config = read_json(folder / "config.json")
     family = _family(folder, config)
-    backbone = _build(folder, family, config)
+    backbone = _build(folder, family.build, config)
     files = weight_files(folder)
     head_files = [folder / HEAD_FILE] if (folder / HEAD_FILE).exists() else []
     loaded = load(folder, family, config, backbone, read_weights(files), read_weights(head_files))
@@ -122,13 +150,75 @@ def open_checkpoint(name: str | Path) -> Checkpoint:
         pooler=loaded.pooler,
         head=loaded.head,
         labels=class_names(config) if loaded.head else None,
-        dropout=family.dropout(config),
+        dropout=family.classifier.dropout(config) if family.classifier else 0.0,
         published_pooling=said.pooling,
         normalize=said.normalize,
         max_length=said.max_length,
         digest=files_digest([folder / "config.json", *files, *head_files]),
         dropped=loaded.dropped,
         fresh=loaded.fresh,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageCheckpoint:
+    """A pre-trained model that says words, and what its folder says about it.
+
+    Attributes:
+        folder: where it lies on this machine.
+        name: what it was asked for as.
+        family: its `model_type`.
+        config: values of its config.json.
+        generation: values of its generation_config.json; empty where there is none.
+        model: in eval mode, float32.
+        max_length: longest text in tokens.
+        digest: SHA-256, in hex, over config and weights.
+        dropped: names in the weights that were left out on purpose.
+    """
+
+    folder: Path
+    name: str
+    family: str
+    config: Mapping[str, Any]
+    generation: Mapping[str, Any]
+    model: LanguageModel | TextToText
+    max_length: int
+    digest: str
+    dropped: tuple[str, ...]
+
+
+def open_language_model(name: str | Path) -> LanguageCheckpoint:
+    """Open a decoder or an encoder-decoder with its map to the vocabulary.
+
+    Args:
+        name: see `resolve`.
+
+    Raises:
+        CheckpointError: as `open_checkpoint`, or the family says no words.
+    """
+    folder = resolve(name)
+    config = read_json(folder / "config.json")
+    family = _family(folder, config)
+    if family.language is None:
+        speaking = ", ".join(f.name for f in FAMILIES.values() if f.language is not None)
+        raise CheckpointError(
+            f"{name}: a {family.name} reads texts and says none, so it cannot generate. Families "
+            f"that can: {speaking or 'none yet'}."
+        )
+    model = _build(folder, family.language.build, config)
+    files = weight_files(folder)
+    dropped = fill(folder, family, config, model.parts(), read_weights(files))
+    generation = folder / GENERATION_FILE
+    return LanguageCheckpoint(
+        folder=folder,
+        name=str(name),
+        family=family.name,
+        config=config,
+        generation=read_json(generation) if generation.exists() else {},
+        model=model.eval(),
+        max_length=Published.read(folder, model.backbone.max_positions).max_length,
+        digest=files_digest([folder / "config.json", *files]),
+        dropped=dropped,
     )
 
 
@@ -154,7 +244,7 @@ def open_network(folder: str | Path) -> Network:
     assert pool is not None, "a ...ForSequenceClassification has a pooler"
     classes, width = checkpoint.head["weight"].shape
     with without_storage():
-        head = nn.Linear(width, classes)
+        head = nn.Linear(width, classes, bias="bias" in checkpoint.head)
     head.load_state_dict(checkpoint.head, assign=True)
     return Network(checkpoint.backbone, pool, head, checkpoint.dropout).eval()
 
@@ -194,11 +284,11 @@ def _family(folder: Path, config: Mapping[str, Any]) -> Family:
     return FAMILIES[kind]
 
 
-def _build(folder: Path, family: Family, config: Mapping[str, Any]) -> Backbone:
-    """The backbone without storage, to be filled."""
+def _build(folder: Path, build: Callable[[Mapping[str, Any]], M], config: Mapping[str, Any]) -> M:
+    """A model without storage, to be filled."""
     try:
         with without_storage():
-            return family.build(config)
+            return build(config)
     except ValueError as error:
         file = folder / "config.json"
         raise CheckpointError([f"{file}, {line}" for line in str(error).split("\n")]) from None

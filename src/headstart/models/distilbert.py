@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from headstart.models.backbone import TextEncoder, draw
+from headstart.models.backbone import Stack, draw
 from headstart.models.config import (
     ACTIVATIONS,
     activation_faults,
@@ -24,7 +24,7 @@ from headstart.models.config import (
     read_config,
     size_faults,
 )
-from headstart.models.family import Family
+from headstart.models.family import Classifier, Family
 from headstart.models.keymap import KeyMap
 from headstart.models.network import Pooler
 from headstart.nn.attention import Form
@@ -32,7 +32,6 @@ from headstart.nn.embeddings import NormedEmbeddings
 from headstart.nn.feedforward import FeedForward
 from headstart.nn.multihead import MultiHeadAttention
 from headstart.nn.position import LearnedPositions, SinusoidalPositions
-from headstart.nn.ragged import Ragged
 from headstart.nn.transformer import PostNormBlock
 
 NORM_EPSILON = 1e-12
@@ -120,7 +119,7 @@ class DistilBertConfig:
         return {theirs: getattr(self, ours) for ours, theirs in HF_NAMES.items()}
 
 
-class DistilBert(TextEncoder):
+class DistilBert(Stack):
     """The encoder of DistilBERT: post-norm blocks over token and position embeddings.
 
     Args:
@@ -142,13 +141,6 @@ class DistilBert(TextEncoder):
         if config.sinusoidal:
             with torch.no_grad():
                 position.weight.copy_(SinusoidalPositions(config.max_positions, config.width).table)
-
-    def embed(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
-        """Map tokens (T,) int64 to (T, D).
-
-        `segments` is not read: to DistilBERT, the two texts of a pair differ in their place alone.
-        """
-        return self.embeddings(tokens)
 
 
 def _blocks(config: DistilBertConfig) -> Iterator[PostNormBlock]:
@@ -215,11 +207,10 @@ def _pooler(values: Mapping[str, Any]) -> Pooler:
 DISTILBERT = Family(
     name="distilbert",
     build=_build,
-    dropout=_dropout,
-    pooler=_pooler,
     keys=KEYS,
     base="DistilBertModel",
-    classifier="DistilBertForSequenceClassification",
     prefix="distilbert.",
-    dropout_key="seq_classif_dropout",
+    classifier=Classifier(
+        "DistilBertForSequenceClassification", _pooler, _dropout, "seq_classif_dropout"
+    ),
 )

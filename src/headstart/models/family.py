@@ -6,12 +6,61 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor, nn
+
 from headstart.models.backbone import Backbone
 from headstart.models.keymap import KeyMap
-from headstart.models.network import Pooler
+from headstart.models.language import LanguageModel, TextToText
 
-POOLER, HEAD = "pooler.", "head."
-"""What our names of a pooler's and a head's parameters start with."""
+POOLER, HEAD, DECODER, LM_HEAD = "pooler.", "head.", "decoder.", "lm_head."
+"""What our names start with: of a pooler's and a head's parameters, of an encoder-decoder's decoder
+and of the map to the vocabulary. A backbone's start with none of them."""
+
+PARTS = (POOLER, HEAD, DECODER, LM_HEAD)
+
+Values = Mapping[str, Any]
+"""What a config.json holds."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The classification head that transformers gives a family.
+
+    Attributes:
+        architecture: name of the class.
+        pooler: a new pooler, from the values of a config.json.
+        dropout: probability in front of the head, from the same values.
+        dropout_key: where a config.json keeps `dropout`; None where it is always 0.
+        head_bias: whether the head adds one.
+        pooled_widths: how many times the backbone's width a pooled vector is wide.
+    """
+
+    architecture: str
+    pooler: Callable[[Values], nn.Module]
+    dropout: Callable[[Values], float]
+    dropout_key: str | None = "classifier_dropout"
+    head_bias: bool = True
+    pooled_widths: int = 1
+
+
+@dataclass(frozen=True)
+class Language:
+    """The class of transformers that says words: GPT-2's, T5's.
+
+    Attributes:
+        architecture: name of the class.
+        build: the model, not yet loaded, from the values of a config.json; raises ValueError as
+            `Family.build`. Our names of its parameters are the backbone's, `decoder.*` and
+            `lm_head.*`.
+    """
+
+    architecture: str
+    build: Callable[[Values], LanguageModel | TextToText]
+
+
+def no_ties(values: Values) -> dict[str, str]:
+    """No tensor stands for two modules."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -22,33 +71,46 @@ class Family:
         name: the `model_type`.
         build: a backbone, not yet loaded, from the values of a config.json; raises ValueError
             with one line for each value that cannot be honoured.
-        dropout: probability in front of the classification head, from the same values.
-        pooler: a new pooler, from the same values.
-        keys: their parameter names to ours: the backbone's, `pooler.*` and `head.*`.
+        keys: their parameter names to ours: the backbone's, and what starts with one of `PARTS`.
         base: architecture of a bare backbone.
-        classifier: architecture of a backbone with a pooler and a classification head.
-        prefix: what the classifier puts before the names of the backbone.
-        unprefixed: starts of our names before which the classifier puts nothing.
-        dropout_key: where a config.json keeps `dropout`.
+        prefix: what architectures with a head put before the names of the backbone.
+        unprefixed: starts of our names before which they put nothing.
+        classifier: None where transformers has no classifier on this backbone.
+        language: None where the family says no words.
+        ties: from the values of a config.json, their module to the one whose tensor it is; stored
+            twice, once, or under either name.
+        default_pooling: where a folder is silent: "family", or "mean" where there is no classifier.
     """
 
     name: str
-    build: Callable[[Mapping[str, Any]], Backbone]
-    dropout: Callable[[Mapping[str, Any]], float]
-    pooler: Callable[[Mapping[str, Any]], Pooler]
+    build: Callable[[Values], Backbone]
     keys: KeyMap
     base: str
-    classifier: str
     prefix: str
-    unprefixed: tuple[str, ...] = (POOLER, HEAD)
-    dropout_key: str = "classifier_dropout"
+    unprefixed: tuple[str, ...] = (POOLER, HEAD, LM_HEAD)
+    classifier: Classifier | None = None
+    language: Language | None = None
+    ties: Callable[[Values], Mapping[str, str]] = no_ties
+    default_pooling: str = "family"
+
+    def prefix_of(self, name: str) -> str:
+        """What an architecture with a head puts before one of our names."""
+        return "" if name.startswith(self.unprefixed) else self.prefix
 
     def their_name(self, name: str, *, whole: bool) -> str:
-        """Their name of one of our parameters.
+        """Their name of one of our parameters, or of what holds it.
 
         Args:
             name: one of ours.
-            whole: in a classifier, or any other architecture that prefixes; not in a bare backbone.
+            whole: in an architecture with a head; not in a bare backbone.
         """
-        prefixed = whole and not name.startswith(self.unprefixed)
-        return self.keys.to_theirs(name, self.prefix if prefixed else "")
+        return self.keys.to_theirs(name, self.prefix_of(name) if whole else "")
+
+    def their_weights(self, tensors: Mapping[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
+        """Their tensors out of ours, all parts of what they keep in one.
+
+        Args:
+            tensors: by our names.
+            whole: in an architecture with a head; not in a bare backbone.
+        """
+        return self.keys.write(tensors, self.prefix_of if whole else lambda name: "")

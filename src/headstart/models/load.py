@@ -17,9 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from headstart.errors import CheckpointError
 from headstart.models.backbone import Backbone
-from headstart.models.family import HEAD, POOLER, Family
+from headstart.models.family import HEAD, PARTS, POOLER, Family
 from headstart.models.keymap import Match
-from headstart.models.network import Pooler
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,13 @@ class Loaded:
     """What weights hold besides the backbone.
 
     Attributes:
-        pooler: the family's own pooling, where the weights have one.
-        head: "weight" (C, D) and "bias" (C,), where there is a classification head.
+        pooler: the family's own pooling, where the weights have all of it.
+        head: "weight" (C, D) and perhaps "bias" (C,), where there is a classification head.
         dropped: their names that were left out on purpose.
-        fresh: our names of what the family has and the weights lack.
+        fresh: our names of what the family's classifier has and the weights lack.
     """
 
-    pooler: Pooler | None
+    pooler: nn.Module | None
     head: dict[str, Tensor] | None
     dropped: tuple[str, ...]
     fresh: tuple[str, ...]
@@ -80,7 +79,7 @@ def load(
     tensors: Mapping[str, Tensor],
     head_tensors: Mapping[str, Tensor],
 ) -> Loaded:
-    """Fill a backbone that was built without storage.
+    """Fill a backbone that was built without storage, with pooler and head where they are kept.
 
     Args:
         folder: named in errors.
@@ -94,37 +93,117 @@ def load(
         CheckpointError: one line for each parameter that is missing, unexpected, of another
             shape or not finite.
     """
+    said = family.classifier
+    kept = said is not None and said.architecture in (config.get("architectures") or ())
+    pooler = _without_storage(said.pooler, config) if said is not None else None
+    own = set() if pooler is None else {POOLER + name for name in pooler.state_dict()}
+    names = {ours for ours in family.keys.match(tensors).ours if ours.startswith(POOLER)}
+    parts: dict[str, nn.Module] = {"": backbone}
+    has_pooler = kept or bool(own and own & names)
+    if has_pooler and pooler is not None:
+        parts[POOLER] = pooler
+    if kept or head_tensors:
+        bias = "bias" in head_tensors if head_tensors else said is not None and said.head_bias
+        widths = 1 if head_tensors or said is None else said.pooled_widths
+        with without_storage():
+            classes = len(class_names(config))
+            parts[HEAD] = nn.Linear(widths * backbone.width, classes, bias)
+    more = {HEAD + name: tensor for name, tensor in head_tensors.items()}
+    dropped = fill(folder, family, config, parts, tensors, more)
+    return Loaded(
+        pooler=pooler.eval() if has_pooler and pooler is not None else None,
+        head=parts[HEAD].state_dict() if HEAD in parts else None,
+        dropped=dropped,
+        fresh=() if has_pooler else tuple(sorted(own, key=len, reverse=True)),
+    )
+
+
+def fill(
+    folder: Path,
+    family: Family,
+    config: Mapping[str, Any],
+    parts: Mapping[str, nn.Module],
+    tensors: Mapping[str, Tensor],
+    more: Mapping[str, Tensor] | None = None,
+) -> tuple[str, ...]:
+    """Fill modules that were built without storage.
+
+    Args:
+        folder: named in errors.
+        family: whose table names the tensors.
+        config: values of the config.json.
+        parts: by the start of our names for what they own; "" for the backbone. What the weights
+            hold for one of `PARTS` that is not among them is left out.
+        tensors: by their names.
+        more: by our names, from elsewhere.
+
+    Returns:
+        Their names that were left out on purpose.
+
+    Raises:
+        CheckpointError: one line for each parameter that is missing, unexpected, of another
+            shape or not finite.
+    """
+    tensors, tied, faults = _untie(family, config, tensors)
     match = family.keys.match(tensors)
-    ours = {name: tensors[theirs] for name, theirs in match.ours.items()}
-    dropped = list(match.dropped)
-    classifier = family.classifier in (config.get("architectures") or ())
-    if not classifier:  # a head of another task
-        unused = [name for name in ours if name.startswith(HEAD)]
-        dropped += [match.ours[name] for name in unused]
-        ours = {name: ours[name] for name in ours.keys() - set(unused)}
-    ours |= {HEAD + name: tensor for name, tensor in head_tensors.items()}
-    has_head = classifier or bool(head_tensors)
-    has_pooler = classifier or any(name.startswith(POOLER) for name in ours)
-    with without_storage():
-        pooler = family.pooler(config)
-        head = nn.Linear(backbone.width, len(class_names(config)))
-    wanted = _shapes("", backbone)
-    wanted |= _shapes(POOLER, pooler) if has_pooler else {}
-    wanted |= _shapes(HEAD, head) if has_head else {}
-    faults = _faults(family, match, ours, wanted)
+    ours = family.keys.read(match, tensors)
+    unused = [name for name in ours if _part_of(name) not in parts]
+    dropped = {*match.dropped, *tied, *(match.ours[name] for name in unused)}
+    ours = {name: ours[name] for name in ours if name not in set(unused)} | dict(more or {})
+    wanted: dict[str, tuple[int, ...]] = {}
+    for prefix, module in parts.items():
+        wanted |= _shapes(prefix, module)
+    faults += _faults(family, match, ours, wanted)
     if faults:
         raise CheckpointError([f"{folder}, {fault}" for fault in faults])
-    state = {name: tensor.to(torch.float32, copy=True) for name, tensor in ours.items()}
-    rest = _cut(state, POOLER), _cut(state, HEAD)
-    backbone.load_state_dict(state, assign=True)
-    if has_pooler:
-        pooler.load_state_dict(rest[0], assign=True)
-    return Loaded(
-        pooler=pooler.eval() if has_pooler else None,
-        head=rest[1] if has_head else None,
-        dropped=tuple(sorted(dropped)),
-        fresh=() if has_pooler else tuple(_shapes(POOLER, pooler)),
-    )
+    state = {
+        name: tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in ours.items()
+    }
+    for prefix, module in parts.items():
+        if prefix:
+            module.load_state_dict(_cut(state, prefix), assign=True)
+    parts[""].load_state_dict(state, assign=True)
+    return tuple(sorted(dropped))
+
+
+def _untie(
+    family: Family, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Let each tied tensor stand once, under the name of its owner.
+
+    Returns:
+        The tensors, the names that were left out, and the faults.
+    """
+    left, dropped, faults = dict(tensors), [], []
+    plain = {family.keys.plain(name): name for name in tensors}
+    for alias, owner in family.ties(config).items():
+        for end in (".weight", ".bias"):
+            again, first = plain.get(alias + end), plain.get(owner + end)
+            if again is None:
+                continue
+            tensor = left.pop(again)
+            if first is None:
+                plain[owner + end] = owner + end
+                left[owner + end] = tensor
+            elif torch.equal(tensor, tensors[first]):
+                dropped.append(again)
+            else:
+                faults.append(
+                    f"{again}: differs from {first}, and config.json says that they are one "
+                    "(tie_word_embeddings). Set it to false there, or copy the folder again."
+                )
+    return left, dropped, faults
+
+
+def _part_of(name: str) -> str:
+    """The start of one of our names: one of `PARTS`, or "" for the backbone's."""
+    return next((part for part in PARTS if name.startswith(part)), "")
+
+
+def _without_storage(build: Callable[[Mapping[str, Any]], nn.Module], config: Any) -> nn.Module:
+    with without_storage():
+        return build(config)
 
 
 def _shapes(prefix: str, module: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -31,6 +31,14 @@ class Mean(nn.Module):
         return x.mean()
 
 
+class Last(nn.Module):
+    """The last token speaks for the text: to a causal backbone, only it has seen all of it."""
+
+    def forward(self, x: Ragged) -> Tensor:
+        """Map (T, D) to (B, D)."""
+        return x.last()
+
+
 class Pooler(nn.Module):
     """activation(dense(first token)), a family's own pooling.
 
@@ -54,6 +62,10 @@ class Pooler(nn.Module):
     def forward(self, x: Ragged) -> Tensor:
         """Map (T, D) to (B, D)."""
         return self.activation(self.dense(self.dropout(x.first())))
+
+
+POOLS: dict[str, type[nn.Module]] = {"cls": Cls, "mean": Mean, "last": Last}
+"""Poolings without weights, by the name that a recipe gives them."""
 
 
 class Network(nn.Module):

@@ -12,6 +12,9 @@ from headstart.models.weights import read_any_json, read_json
 HEAD_FILE = "head.safetensors"
 """Holds a head that no architecture of transformers has: "weight" (C, D) and "bias" (C,)."""
 
+GENERATION_FILE = "generation_config.json"
+"""Holds how a language model was published to be sampled: which tokens end a text, and so on."""
+
 OLD_POOLING_KEYS = {  # sentence-transformers before 5: one switch for each
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",

@@ -17,9 +17,9 @@ from typing import Any
 
 from torch import Tensor
 
-from headstart.models.backbone import TextEncoder, draw
+from headstart.models.backbone import Stack, draw
 from headstart.models.bert import ENCODER, HF_NAMES, BertConfig, blocks, embeddings
-from headstart.models.family import Family
+from headstart.models.family import Classifier, Family
 from headstart.models.keymap import KeyMap
 from headstart.models.network import Pooler
 from headstart.nn.position import LearnedPositions, PlacesAfterPadding
@@ -56,7 +56,7 @@ class RobertaConfig(BertConfig):
         return self.max_positions - self.padding_token - 1
 
 
-class Roberta(TextEncoder):
+class Roberta(Stack):
     """The encoder of RoBERTa: BERT's, its places counted from behind the padding token.
 
     Args:
@@ -113,12 +113,10 @@ def _family(name: str, their_name: str) -> Family:
     return Family(
         name=name,
         build=partial(_build, name),
-        dropout=_dropout,
-        pooler=_pooler,
         keys=KEYS,
         base=f"{their_name}Model",
-        classifier=f"{their_name}ForSequenceClassification",
         prefix="roberta.",
+        classifier=Classifier(f"{their_name}ForSequenceClassification", _pooler, _dropout),
     )
 
 

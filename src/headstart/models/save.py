@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from headstart.models.families import FAMILIES
 from headstart.models.family import HEAD, POOLER, Family
-from headstart.models.network import Network
-from headstart.models.published import HEAD_FILE
+from headstart.models.language import LanguageModel, TextToText
+from headstart.models.network import POOLS, Network
+from headstart.models.published import GENERATION_FILE, HEAD_FILE
 from headstart.models.weights import read_json, write_weights
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json")
-POOLINGS = ("family", "cls", "mean")
+POOLINGS = ("family", *POOLS)
 SENTENCE_MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
@@ -39,28 +40,30 @@ def save_network(
     """Write a folder that `open_network` and transformers both open.
 
     With pooling "family" it is a ...ForSequenceClassification. No such class has another pooling,
-    so with "cls" or "mean" it is the bare backbone, which sentence-transformers opens with that
-    pooling, and the head lies beside it in a file of its own.
+    so with "cls", "mean" or "last" it is the bare backbone, which sentence-transformers opens with
+    that pooling, and the head lies beside it in a file of its own.
 
     Args:
         folder: exists and is fresh; moving it into place is the caller's.
         network: with a linear head of C rows.
         source: folder whose tokenizer files are copied.
         labels: C names, in the order of the head's rows.
-        pooling: "family", "cls" or "mean".
+        pooling: "family" or a name in `POOLS`.
         max_length: longest text in tokens.
 
     Raises:
         OSError: the disk is full, or a file cannot be read or written.
     """
     assert pooling in POOLINGS, f"pooling must be one of {POOLINGS}, got {pooling!r}"
-    assert len(labels) == len(network.head.state_dict()["bias"]), "one name for each class"
+    assert len(labels) == len(network.head.state_dict()["weight"]), "one name for each class"
     family = FAMILIES[network.backbone.family]
     whole = pooling == "family"
+    said = family.classifier
+    assert said is not None or not whole, f"transformers has no classifier on a {family.name}"
     config = {
-        "architectures": [family.classifier if whole else family.base],
+        "architectures": [said.architecture if said and whole else family.base],
         **network.backbone.hf_config(),
-        family.dropout_key: network.dropout.p,
+        **({said.dropout_key: network.dropout.p} if said and said.dropout_key else {}),
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "single_label_classification",
@@ -74,16 +77,50 @@ def save_network(
     _copy_tokenizer(source, folder, max_length)
 
 
+def save_language_model(
+    folder: Path, model: LanguageModel | TextToText, *, source: Path, max_length: int
+) -> None:
+    """Write a folder that `open_language_model` and transformers both open.
+
+    Args:
+        folder: exists and is fresh; moving it into place is the caller's.
+        model: a decoder, or an encoder with a decoder.
+        source: folder whose tokenizer files and generation_config.json are copied.
+        max_length: longest text in tokens.
+
+    Raises:
+        OSError: the disk is full, or a file cannot be read or written.
+    """
+    family = FAMILIES[model.backbone.family]
+    assert family.language is not None, f"a {family.name} says no words"
+    config = {
+        "architectures": [family.language.architecture],
+        **model.backbone.hf_config(),
+        "dtype": "float32",
+    }
+    _write_json(folder / "config.json", config)
+    state = {
+        start + name: tensor
+        for start, module in model.parts().items()
+        for name, tensor in module.state_dict().items()
+    }
+    write_weights(folder / "model.safetensors", family.their_weights(state, whole=True))
+    if (source / GENERATION_FILE).exists():
+        shutil.copyfile(source / GENERATION_FILE, folder / GENERATION_FILE)
+    _copy_tokenizer(source, folder, max_length)
+
+
 def _their_weights(family: Family, network: Network, whole: bool) -> dict[str, Tensor]:
     """Weights by their names: the backbone's, with pooler and head where it is the whole."""
     parts: dict[str, nn.Module] = {"": network.backbone}
     if whole:
         parts |= {POOLER: network.pool, HEAD: network.head}
-    return {
-        family.their_name(ours + name, whole=whole): tensor
-        for ours, module in parts.items()
+    state = {
+        start + name: tensor
+        for start, module in parts.items()
         for name, tensor in module.state_dict().items()
     }
+    return family.their_weights(state, whole=whole)
 
 
 def _write_sentence_files(folder: Path, width: int, pooling: str, max_length: int) -> None:
@@ -93,6 +130,7 @@ def _write_sentence_files(folder: Path, width: int, pooling: str, max_length: in
         "pooling_mode_mean_tokens": pooling == "mean",
         "pooling_mode_max_tokens": False,
         "pooling_mode_mean_sqrt_len_tokens": False,
+        "pooling_mode_lasttoken": pooling == "last",
     }
     (folder / "1_Pooling").mkdir()
     _write_json(folder / "1_Pooling" / "config.json", modes)

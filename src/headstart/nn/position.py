@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from headstart.nn.ragged import Ragged
+from headstart.nn.ragged import Layout, Ragged
 
 
 def places_in_row(tokens: Ragged) -> Tensor:
@@ -70,3 +70,52 @@ class SinusoidalPositions(nn.Module):
     def forward(self, positions: Tensor) -> Tensor:
         """Map places (T,) int64 to (T, D)."""
         return self.table[positions]
+
+
+def rotary_rates(width: int, base: float = 10_000.0) -> Tensor:
+    """How fast each pair of a head turns, base^(-2i / width) (Su et al. 2021, section 3.2.2).
+
+    Args:
+        width: d, even: how many elements of a head turn.
+        base: the slowest pair turns by about 1 / base radians a place.
+
+    Returns:
+        (d / 2,) radians a place, float32 on the CPU.
+    """
+    powers = torch.arange(0, width, 2, device="cpu").float() / width
+    return 1.0 / base**powers
+
+
+class Rotary(nn.Module):
+    """Turns each pair of a head's elements by an angle that grows with the place.
+
+    Su et al. 2021 (https://arxiv.org/abs/2104.09864), section 3.4.2; the product of a turned query
+    and a turned key depends on how far apart they are. Pairs are element i with element i + d / 2,
+    as GPT-NeoX and Llama have it.
+
+    Args:
+        rates: (d / 2,) radians a place, see `rotary_rates`; elements of a head behind d stay.
+        factor: what the turned elements are multiplied by (YaRN: Peng et al. 2023).
+    """
+
+    def __init__(self, rates: Tensor, factor: float = 1.0) -> None:
+        super().__init__()
+        self.rates, self.factor = rates, factor
+        self._key = ("rotary", factor, *rates.tolist())
+
+    def forward(self, values: Tensor, layout: Layout) -> Tensor:
+        """Map (T, heads, width) in a layout to the same shape."""
+        cosines, sines = layout.once(self._key, lambda: self._waves(layout))
+        half = cosines.shape[-1]
+        first, second, rest = (
+            values[..., :half],
+            values[..., half : 2 * half],
+            values[..., 2 * half :],
+        )
+        turned = (first * cosines - second * sines, second * cosines + first * sines)
+        return torch.cat([x.to(values.dtype) for x in (*turned, rest)], -1)
+
+    def _waves(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of each token's angles, (T, 1, d / 2) float32."""
+        angles = layout.positions.float()[:, None, None] * self.rates.to(layout.device)
+        return angles.cos() * self.factor, angles.sin() * self.factor

@@ -122,7 +122,7 @@ class Ragged:
     """
 
     def __init__(self, values: Tensor, layout: Layout) -> None:
-        if len(values) != layout.total:
+        if values.shape[0] != layout.total:  # a graph's shape has no len
             raise ValueError(
                 f"values must hold {layout.total} tokens, one for each in lengths; "
                 f"got {len(values)}."

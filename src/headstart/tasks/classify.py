@@ -35,11 +35,12 @@ class Classify:
     weights: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
 
-    def head(self, width: int) -> nn.Linear:
+    def head(self, width: int, bias: bool = True) -> nn.Linear:
         """A fresh head that maps pooled texts (B, D) to logits (B, C)."""
-        head = nn.Linear(width, len(self.labels))
+        head = nn.Linear(width, len(self.labels), bias)
         nn.init.normal_(head.weight, std=INITIAL_STD)
-        nn.init.zeros_(head.bias)
+        if bias:
+            nn.init.zeros_(head.bias)
         return head
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

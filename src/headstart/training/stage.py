@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
+from torch import nn
 
 from headstart.data.batches import Batch, RaggedStore, derive_seed, take
 from headstart.data.cache import headstart_cache
@@ -29,7 +30,7 @@ from headstart.data.examples import Examples
 from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import RecipeError
 from headstart.models.checkpoint import Checkpoint, open_checkpoint
-from headstart.models.network import Cls, Mean, Network
+from headstart.models.network import POOLS, Network
 from headstart.objectives.supervised import Supervised
 from headstart.recipe import Recipe, Stage
 from headstart.tasks.classify import Classify, class_weights
@@ -178,7 +179,8 @@ class Workshop:
             )
         if stage.head == "new" or not same:
             model.task = Classify(labels)
-            model.network.head = model.task.head(model.network.backbone.width)
+            old = model.network.head.state_dict()
+            model.network.head = model.task.head(old["weight"].shape[1], "bias" in old)
         weights = class_weights(stage.task.class_weights, examples.labels or [], model.task.labels)
         smoothing = stage.task.label_smoothing
         model.task = replace(model.task, weights=weights, label_smoothing=smoothing)
@@ -213,14 +215,18 @@ def begin(checkpoint: Checkpoint, recipe: Recipe, labels: tuple[str, ...]) -> Tr
             f"max_length: {recipe.max_length} tokens do not fit; {checkpoint.name} has "
             f"{backbone.max_positions} positions. Use that or less."
         )
-    asked = recipe.pooling
-    pooling = (checkpoint.pooling or "family") if asked == "auto" else asked
-    pool = {"cls": Cls, "mean": Mean}.get(pooling, lambda: None)()
-    if pool is None:
-        pool = copy.deepcopy(checkpoint.pooler) or checkpoint.fresh_pooler()
+    pooling = checkpoint.default_pooling if recipe.pooling == "auto" else recipe.pooling
+    if pooling == "cls" and backbone.causal:
+        raise RecipeError(
+            f"pooling: cls reads the first token, which in a {backbone.family} has seen no other. "
+            'Use "last" or "mean".'
+        )
+    pool = _pool(checkpoint, pooling)
+    said = checkpoint.classifier if pooling == "family" else None
     own = checkpoint.head is not None and set(checkpoint.labels or ()) == set(labels)
     task = Classify(checkpoint.labels if own and checkpoint.labels else labels)
-    head = task.head(backbone.width)
+    widths, bias = (said.pooled_widths, said.head_bias) if said else (1, True)
+    head = task.head(widths * backbone.width, bias)
     if own and checkpoint.head is not None:
         head.load_state_dict(checkpoint.head)
     return Trained(
@@ -231,6 +237,13 @@ def begin(checkpoint: Checkpoint, recipe: Recipe, labels: tuple[str, ...]) -> Tr
         pooling=pooling,
         origin=checkpoint.folder,
     )
+
+
+def _pool(checkpoint: Checkpoint, pooling: str) -> nn.Module:
+    """A new pooling, or the family's own with the weights that the checkpoint has of it."""
+    if pooling in POOLS:
+        return POOLS[pooling]()
+    return copy.deepcopy(checkpoint.pooler) or checkpoint.fresh_pooler()
 
 
 def _found(folder: Path, digest: str) -> StageResult | None:
