@@ -133,5 +133,5 @@ class MultiHeadAttention(nn.Module):
         return attention_weights(query, key, self.form, bias)
 
     def _placed(self, place: nn.Module, values: Tensor, layout: Layout) -> Ragged:
-        placed = place(values.unflatten(1, (-1, self.head_width)), layout)
+        placed = place(torch.unflatten(values, 1, (-1, self.head_width)), layout)
         return Ragged(placed.flatten(1), layout)
