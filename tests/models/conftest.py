@@ -44,6 +44,17 @@ FAMILY_SIZES = {
         "hidden_dim": 31,
         "max_position_embeddings": 17,
     },
+    "GPT2": {
+        "vocab_size": 101,
+        "n_embd": 22,
+        "n_layer": 3,
+        "n_head": 2,
+        "n_inner": 31,
+        "n_positions": 17,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    },
 }
 
 
@@ -62,7 +73,7 @@ def make(hf):
     def build(name: str = "BertModel", **settings: object) -> nn.Module:
         torch.manual_seed(0)
         settings.setdefault("attn_implementation", "eager")
-        family = re.split("Model|For", name)[0]
+        family = re.split("LMHead|Model|For", name)[0]
         config = getattr(hf, f"{family}Config")(**(FAMILY_SIZES[family] | settings))
         model = getattr(hf, name)(config).eval()
         for parameter in model.parameters():
