@@ -1,4 +1,4 @@
-"""Texts to tokens, exactly as transformers makes them.
+"""Texts to tokens, exactly as transformers makes them, and back.
 
 Shapes: N texts, T tokens of all texts.
 """
@@ -6,17 +6,20 @@ Shapes: N texts, T tokens of all texts.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tokenizers
-from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
+from headstart.data.tokenizing.added import Named
+from headstart.data.tokenizing.backend import Backend
+from headstart.data.tokenizing.frame import BARE, BARE_PAIR, Frame, shares
+from headstart.data.tokenizing.layouts import open_backend
+from headstart.data.tokenizing.settings import read_settings
+from headstart.data.tokenizing.stream import TextStream
 from headstart.errors import CheckpointError, DataError
 
 CHUNK = 10_000
@@ -25,17 +28,20 @@ CHUNK = 10_000
 
 @dataclass(frozen=True)
 class Tokens:
-    """N tokenised texts.
+    """N tokenised texts, or pairs of texts.
 
     Attributes:
         values: (T,) int32 token ids, text after text.
         offsets: (N + 1,) int64: text i is values[offsets[i]] up to values[offsets[i + 1]].
         full_lengths: (N,) int64 tokens before anything was cut.
+        segments: (T,) int32: 0 or 1, which text of a pair a token is of, as the family numbers
+            them; None for single texts.
     """
 
     values: np.ndarray
     offsets: np.ndarray
     full_lengths: np.ndarray
+    segments: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.full_lengths)
@@ -57,86 +63,210 @@ class Tokens:
 
 
 class Tokenizer:
-    """A checkpoint's tokenizer; its own truncation and padding are switched off.
+    """A checkpoint's tokenizer.
 
     Args:
-        tokenizer: of the tokenizers library.
+        backend: makes tokens of texts, and texts of tokens.
+        named: its special tokens by name, and what else its files say.
     """
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        self._tokenizer = tokenizer
-        self.digest = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+    def __init__(self, backend: Backend, named: Named) -> None:
+        self._backend = backend
+        self._named = named
+        self._cut_left = named.settings.values.get("truncation_side") == "left"
+        content = backend.content
+        if self._cut_left:
+            content += "\ncut on the left"
+        if not backend.frame.special:  # else no text is without a token
+            content += f"\nempty is {self._filler}"
+        self.digest = hashlib.sha256(content.encode()).hexdigest()
 
     @classmethod
-    def open(cls, folder: str | Path) -> Tokenizer:
-        """Open the tokenizer.json of a folder, or its vocab.txt as BERT's WordPiece.
+    def open(cls, folder: str | Path, side: str = "source") -> Tokenizer:
+        """Open the tokenizer of a folder.
+
+        That is its tokenizer.json; or the files of its family, by the "tokenizer_class" of
+        tokenizer_config.json or the "model_type" of config.json: vocab.txt (BERT, DistilBERT),
+        vocab.json and merges.txt (RoBERTa, BART, GPT-2, Qwen, CLIP), spm.model (DeBERTa-v2 and v3),
+        spiece.model (T5, mT5), sentencepiece.bpe.model (XLM-R, CamemBERT), tokenizer.model (Llama,
+        Mistral), or source.spm, target.spm and vocab.json (Marian).
+
+        Args:
+            folder: with the files.
+            side: "target" for the texts that a Marian model is to write; of no meaning elsewhere.
 
         Raises:
-            CheckpointError: the folder holds neither, or one that cannot be read.
+            CheckpointError: files are missing, damaged, or not of one model.
         """
+        assert side in ("source", "target"), f"side must be 'source' or 'target', got {side!r}"
         folder = Path(folder)
-        file, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
+        settings = read_settings(folder)
         try:
-            if file.exists():
-                return cls(tokenizers.Tokenizer.from_file(str(file)))
-            if vocabulary.exists():
-                return cls(_word_piece(vocabulary, folder / "tokenizer_config.json"))
+            return cls(*open_backend(settings, side))
+        except CheckpointError:
+            raise
         except Exception as error:  # the tokenizers library raises bare Exception
             raise CheckpointError(
                 f"{folder}: its tokenizer is damaged: {error}. Fetch it again."
             ) from error
-        raise CheckpointError(
-            f"{folder}: holds neither tokenizer.json nor vocab.txt, so texts cannot be read. Save "
-            "one there, for example with transformers: AutoTokenizer.from_pretrained(NAME)"
-            f".save_pretrained({str(folder)!r})."
-        )
 
     @property
     def vocab_size(self) -> int:
         """Number of token ids, added tokens included."""
-        return self._tokenizer.get_vocab_size()
+        return len(self.vocabulary)
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """All tokens and their ids, added tokens included."""
+        return self._backend.vocabulary()
+
+    def token_id(self, text: str) -> int | None:
+        """The id of a token by its text as the vocabulary has it; None where it is no token."""
+        return self.vocabulary.get(text)
+
+    @property
+    def bos_id(self) -> int | None:
+        """Id of the token that begins a text, None where there is none."""
+        return self._special("bos")
+
+    @property
+    def eos_id(self) -> int | None:
+        """Id of the token that ends a text, None where there is none."""
+        return self._special("eos")
+
+    @property
+    def pad_id(self) -> int | None:
+        """Id of the token that fills rows up, None where there is none."""
+        return self._special("pad")
+
+    @property
+    def unk_id(self) -> int | None:
+        """Id of the token for what is not in the vocabulary, None where there is none."""
+        return self._special("unk")
+
+    @property
+    def mask_id(self) -> int | None:
+        """Id of the token that hides another, None where there is none."""
+        return self._special("mask")
+
+    @property
+    def cls_id(self) -> int | None:
+        """Id of the token that stands for a whole text, None where there is none."""
+        return self._special("cls")
+
+    @property
+    def sep_id(self) -> int | None:
+        """Id of the token between two texts, None where there is none."""
+        return self._special("sep")
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Ids that end what a model writes: as its generation_config.json and config.json say.
+
+        Where neither does, it is `eos_id`.
+        """
+        stated = self._named.settings.model.get("eos_token_id")
+        if isinstance(stated, list):
+            return tuple(int(number) for number in stated)
+        return tuple(number for number in (stated, self.eos_id) if number is not None)[:1]
+
+    def _special(self, name: str) -> int | None:
+        text = self._named.text(name)
+        if text is not None:
+            return self.token_id(text)
+        stated = self._named.settings.model.get(f"{name}_token_id")
+        return stated[0] if isinstance(stated, list) else stated
+
+    @cached_property
+    def _filler(self) -> int | None:
+        names = ("bos", "eos", "pad", "unk")
+        return next((n for n in map(self._special, names) if n is not None), None)
 
     def encode(
-        self, texts: Sequence[str], max_length: int, progress: Callable[[int], None] | None = None
+        self,
+        texts: Sequence[str],
+        max_length: int,
+        progress: Callable[[int], None] | None = None,
+        *,
+        add_special: bool = True,
     ) -> Tokens:
-        """Tokenise texts, special tokens included, each cut to `max_length` tokens.
+        """Tokenise texts, each cut to `max_length` tokens.
 
-        What is cut is the end of the text; the special tokens stay, as in transformers.
+        What is cut is the end of the text (its start, where tokenizer_config.json has
+        "truncation_side": "left"); the special tokens stay, as in transformers.
+
+        A row is never empty: a text of which nothing is left (an empty one, where no special tokens
+        are added) becomes one token, bos, or the first there is of eos, pad and unk.
 
         Args:
             texts: N texts.
             max_length: tokens of a text at most, 1 more than its special tokens at least.
             progress: is told how many more texts are done, now and then.
+            add_special: put the family's special tokens round each text.
 
         Raises:
-            DataError: a text holds half a character (a lone surrogate), which UTF-8 cannot write.
+            DataError: a text holds half a character (a lone surrogate), which UTF-8 cannot write;
+                or has no token, and the tokenizer has none to put in its place.
         """
-        special = self._tokenizer.num_special_tokens_to_add(False)
-        assert max_length > special, (
-            f"{max_length} tokens leave no room beside {special} special ones"
-        )
-        packed, lengths, full = [np.empty(0, np.int32)], [np.zeros(1, np.int64)], []
-        self._tokenizer.enable_truncation(max_length)
-        try:
-            for start in range(0, len(texts), CHUNK):
-                encodings = self._batch(texts[start : start + CHUNK], start)
-                kept = np.array([len(e.ids) for e in encodings], np.int64)
-                cut = [sum(len(part.ids) - special for part in e.overflowing) for e in encodings]
-                packed.append(np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32))
-                lengths.append(kept)
-                full.append(kept + cut)
-                if progress is not None:
-                    progress(len(encodings))
-        finally:
-            self._tokenizer.no_truncation()
-        offsets = np.cumsum(np.concatenate(lengths))
-        return Tokens(np.concatenate(packed), offsets, np.concatenate(full or [lengths[0][:0]]))
+        frame = self._backend.frame if add_special else BARE
+        room = _room(frame, max_length)
+        rows = _Rows(self._filler)
+        for start in range(0, len(texts), CHUNK):
+            bodies = self._bodies(texts[start : start + CHUNK], start)
+            for body in bodies:
+                rows.add(*frame.fill(self._cut(body, room)), len(body) + frame.special)
+            if progress is not None:
+                progress(len(bodies))
+        return rows.tokens(paired=False)
 
-    def _batch(self, texts: Sequence[str], start: int) -> list[tokenizers.Encoding]:
+    def encode_pairs(
+        self,
+        first: Sequence[str],
+        second: Sequence[str],
+        max_length: int,
+        progress: Callable[[int], None] | None = None,
+        *,
+        add_special: bool = True,
+    ) -> Tokens:
+        """Tokenise pairs of texts, each pair cut to `max_length` tokens, with their segments.
+
+        Tokens are cut from the longer text first, as transformers' "longest_first" does. A pair is
+        never empty, as in `encode`.
+
+        Args:
+            first: N texts.
+            second: N texts.
+            max_length: tokens of a pair at most, 1 more than its special tokens at least.
+            progress: is told how many more pairs are done, now and then.
+            add_special: put the family's special tokens round and between the texts.
+
+        Raises:
+            DataError: as `encode`.
+        """
+        assert len(first) == len(second), f"{len(first)} first and {len(second)} second texts"
+        frame = self._backend.pair_frame if add_special else BARE_PAIR
+        room = _room(frame, max_length)
+        rows = _Rows(self._filler)
+        for start in range(0, len(first), CHUNK):
+            a_side, b_side = (
+                self._bodies(side[start : start + CHUNK], start) for side in (first, second)
+            )
+            for a, b in zip(a_side, b_side, strict=True):
+                keep_a, keep_b = shares(len(a), len(b), room)
+                parts = self._cut(a, keep_a), self._cut(b, keep_b)
+                rows.add(*frame.fill(*parts), len(a) + len(b) + frame.special)
+            if progress is not None:
+                progress(len(a_side))
+        return rows.tokens(paired=True)
+
+    def _cut(self, body: list[int], room: int) -> list[int]:
+        if self._cut_left:
+            return body[max(0, len(body) - room) :]
+        return body[:room]
+
+    def _bodies(self, texts: Sequence[str], start: int) -> list[list[int]]:
         try:
-            return self._tokenizer.encode_batch(list(texts))
+            return self._backend.bodies(texts)
         except (UnicodeEncodeError, TypeError):  # a lone surrogate makes tokenizers raise either
             for number, text in enumerate(texts, start):
                 if any("\ud800" <= character <= "\udfff" for character in text):
@@ -147,22 +277,84 @@ class Tokenizer:
                     ) from None
             raise
 
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """The text of token ids, as transformers' `decode`.
 
-def _word_piece(vocabulary: Path, config_file: Path) -> tokenizers.Tokenizer:
-    """BERT's WordPiece with the settings of tokenizer_config.json, as transformers reads them."""
-    config: dict[str, Any] = {}
-    if config_file.exists():
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    built = BertWordPieceTokenizer(
-        str(vocabulary),
-        clean_text=True,
-        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
-        strip_accents=config.get("strip_accents"),
-        lowercase=config.get("do_lower_case", True),
-        unk_token=config.get("unk_token", "[UNK]"),
-        sep_token=config.get("sep_token", "[SEP]"),
-        cls_token=config.get("cls_token", "[CLS]"),
-        pad_token=config.get("pad_token", "[PAD]"),
-        mask_token=config.get("mask_token", "[MASK]"),
+        Args:
+            ids: token ids; any that the vocabulary lacks are left out.
+            skip_special: leave special tokens out.
+        """
+        known = [number for number in np.asarray(ids, np.int64).tolist() if number >= 0]
+        return self._backend.decode(known, skip_special)
+
+    def decode_batch(self, rows: Sequence[Sequence[int]], skip_special: bool = True) -> list[str]:
+        """The texts of rows of token ids."""
+        return [self.decode(row, skip_special) for row in rows]
+
+    def stream(self, skip_special: bool = True) -> TextStream:
+        """Text out of tokens that arrive one by one."""
+        return TextStream(self._backend, skip_special)
+
+
+class _Rows:
+    """Rows of tokens as they come, none of them empty."""
+
+    def __init__(self, filler: int | None) -> None:
+        self._filler = filler
+        self._ids: list[list[int]] = []
+        self._segments: list[list[int]] = []
+        self._full: list[int] = []
+
+    def add(self, ids: list[int], segments: list[int], full: int) -> None:
+        if not ids:
+            if self._filler is None:
+                raise DataError(
+                    f"text {len(self._full)} (from 0): is empty, and the tokenizer has no bos, "
+                    "eos, pad or unk token to put in its place. Leave the row out, or set "
+                    '"eos_token" in tokenizer_config.json.'
+                )
+            ids, segments, full = [self._filler], [0], 1
+        self._ids.append(ids)
+        self._segments.append(segments)
+        self._full.append(full)
+
+    def tokens(self, *, paired: bool) -> Tokens:
+        lengths = [0, *(len(ids) for ids in self._ids)]
+        return Tokens(
+            values=np.fromiter(chain.from_iterable(self._ids), np.int32),
+            offsets=np.cumsum(np.array(lengths, np.int64)),
+            full_lengths=np.array(self._full, np.int64),
+            segments=np.fromiter(chain.from_iterable(self._segments), np.int32) if paired else None,
+        )
+
+
+def _room(frame: Frame, max_length: int) -> int:
+    room = max_length - frame.special
+    assert room > 0, f"{max_length} tokens leave no room beside {frame.special} special ones"
+    return room
+
+
+def check_vocabulary(tokenizer: Tokenizer, vocabulary_size: int, place: str | Path) -> None:
+    """Check that a network has an embedding for every token.
+
+    Args:
+        tokenizer: to be checked.
+        vocabulary_size: rows of the embedding.
+        place: folder or name, for the message.
+
+    Raises:
+        CheckpointError: tokens have no row.
+    """
+    beyond = {n: text for text, n in tokenizer.vocabulary.items() if n >= vocabulary_size}
+    if not beyond:
+        return
+    some = ", ".join(f"{beyond[n]!r} ({n})" for n in sorted(beyond)[:5])
+    more = ", ..." if len(beyond) > 5 else ""
+    rows = max(beyond) + 1
+    raise CheckpointError(
+        f"{place}: {len(beyond)} of the tokenizer's {tokenizer.vocab_size} tokens have no row in "
+        f"the embedding, which has {vocabulary_size}: {some}{more}. Take the tokenizer that is "
+        f"of the weights; or, if the tokens were added later, save the network with more rows "
+        f"(transformers: model.resize_token_embeddings({rows})), or remove them from "
+        "added_tokens.json and tokenizer_config.json."
     )
-    return tokenizers.Tokenizer.from_str(built.to_str())

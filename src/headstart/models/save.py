@@ -7,20 +7,36 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from headstart.models.families import FAMILIES
+from headstart.models.families import family_of
 from headstart.models.family import HEAD, POOLER, Family
 from headstart.models.language import LanguageModel, TextToText
 from headstart.models.network import POOLS, Network
+from headstart.models.padding import padding_values
 from headstart.models.published import GENERATION_FILE, HEAD_FILE
 from headstart.models.weights import read_json, write_weights
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spm.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "source.spm",
+    "target.spm",
+    "target_vocab.json",
+)
 POOLINGS = ("family", *POOLS)
 SENTENCE_MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
@@ -56,13 +72,16 @@ def save_network(
     """
     assert pooling in POOLINGS, f"pooling must be one of {POOLINGS}, got {pooling!r}"
     assert len(labels) == len(network.head.state_dict()["weight"]), "one name for each class"
-    family = FAMILIES[network.backbone.family]
+    family = family_of(network.backbone.hf_config())
     whole = pooling == "family"
     said = family.classifier
     assert said is not None or not whole, f"transformers has no classifier on a {family.name}"
+    sizes = network.backbone.hf_config()
+    padding, told = padding_values(source, sizes) if network.backbone.causal else ({}, {})
     config = {
         "architectures": [said.architecture if said and whole else family.base],
-        **network.backbone.hf_config(),
+        **sizes,
+        **padding,
         **({said.dropout_key: network.dropout.p} if said and said.dropout_key else {}),
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
@@ -74,7 +93,7 @@ def save_network(
         write_weights(folder / HEAD_FILE, network.head.state_dict())
         _write_sentence_files(folder, network.backbone.width, pooling, max_length)
     write_weights(folder / "model.safetensors", _their_weights(family, network, whole))
-    _copy_tokenizer(source, folder, max_length)
+    _copy_tokenizer(source, folder, max_length, told)
 
 
 def save_language_model(
@@ -91,7 +110,7 @@ def save_language_model(
     Raises:
         OSError: the disk is full, or a file cannot be read or written.
     """
-    family = FAMILIES[model.backbone.family]
+    family = family_of(model.backbone.hf_config())
     assert family.language is not None, f"a {family.name} says no words"
     config = {
         "architectures": [family.language.architecture],
@@ -139,13 +158,15 @@ def _write_sentence_files(folder: Path, width: int, pooling: str, max_length: in
     _write_json(folder / "sentence_bert_config.json", settings)
 
 
-def _copy_tokenizer(source: Path, folder: Path, max_length: int) -> None:
+def _copy_tokenizer(
+    source: Path, folder: Path, max_length: int, more: Mapping[str, Any] | None = None
+) -> None:
     for name in TOKENIZER_FILES:
         if (source / name).exists():
             shutil.copyfile(source / name, folder / name)
     old = source / "tokenizer_config.json"
     settings = read_json(old) if old.exists() else {}
-    _write_json(folder / old.name, settings | {"model_max_length": max_length})
+    _write_json(folder / old.name, settings | {"model_max_length": max_length, **(more or {})})
 
 
 def _write_json(file: Path, values: Any) -> None:
