@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": F.silu,
 }
 
-ONLY = {  # values a config.json may hold that would change the computation
+ONLY: dict[str, Any] = {  # values a config.json may hold that would change the computation
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
@@ -64,21 +64,27 @@ class Config(Protocol):
 C = TypeVar("C", bound=Config)
 
 
-def read_config(kind: type[C], names: Mapping[str, str], values: Mapping[str, Any]) -> C:
+def read_config(
+    kind: type[C],
+    names: Mapping[str, str],
+    values: Mapping[str, Any],
+    only: Mapping[str, Any] = ONLY,
+) -> C:
     """Make a config from the values of a config.json.
 
     Args:
         kind: a dataclass that raises ValueError, with one line for each fault.
         names: their key by our field.
         values: by their keys.
+        only: by their keys, the one value that each may have where it is said at all.
 
     Raises:
         ValueError: one line for each value that is missing or cannot be honoured.
     """
     faults = [
-        f"{key}: {values[key]!r} is not supported, only {only!r}."
-        for key, only in ONLY.items()
-        if values.get(key) not in (None, only)
+        f"{key}: {values[key]!r} is not supported, only {value!r}."
+        for key, value in only.items()
+        if values.get(key) not in (None, value)
     ]
     given = {ours: values[theirs] for ours, theirs in names.items() if theirs in values}
     missing = {f.name for f in fields(kind) if f.default is MISSING} - set(given)
@@ -96,18 +102,25 @@ def read_config(kind: type[C], names: Mapping[str, str], values: Mapping[str, An
 
 def size_faults(config: Config, names: Mapping[str, str], sizes: Iterable[str]) -> list[str]:
     """One fault for each size that is no whole number above 0, or a width no heads divide."""
-    values = {names[name]: getattr(config, name) for name in sizes}
-    faults = [
-        f"{name}: must be a whole number, 1 or more; got {value!r}."
-        for name, value in values.items()
-        if not _whole(value) or value < 1
-    ]
+    faults = count_faults(config, names, sizes)
     if not faults and config.width % config.num_heads:
         faults.append(
             f"{names['num_heads']}: {config.num_heads} does not divide "
             f"{names['width']} {config.width}."
         )
     return faults
+
+
+def count_faults(
+    config: Config, names: Mapping[str, str], counts: Iterable[str], least: int = 1
+) -> list[str]:
+    """One fault for each count that is no whole number, or below the least there can be."""
+    values = {names[name]: getattr(config, name) for name in counts}
+    return [
+        f"{name}: must be a whole number, {least} or more; got {value!r}."
+        for name, value in values.items()
+        if not _whole(value) or value < least
+    ]
 
 
 def padding_faults(config: Config, names: Mapping[str, str]) -> list[str]:

@@ -63,6 +63,16 @@ def no_ties(values: Values) -> dict[str, str]:
     return {}
 
 
+def as_written(values: Values, tensors: Mapping[str, Tensor]) -> Values:
+    """A config.json says by itself what it means."""
+    return values
+
+
+def nothing_idle(values: Values) -> tuple[str, ...]:
+    """Whatever a family may store, it uses."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Family:
     """One `model_type`.
@@ -79,7 +89,11 @@ class Family:
         language: None where the family says no words.
         ties: from the values of a config.json, their module to the one whose tensor it is; stored
             twice, once, or under either name.
+        idle: from the values of a config.json, patterns of their full names (prefix taken off) that
+            are stored although this very model does not use them; left out.
         default_pooling: where a folder is silent: "family", or "mean" where there is no classifier.
+        settle: the values of a config.json, what they leave open settled by the tensors, which
+            come by their names.
     """
 
     name: str
@@ -91,7 +105,9 @@ class Family:
     classifier: Classifier | None = None
     language: Language | None = None
     ties: Callable[[Values], Mapping[str, str]] = no_ties
+    idle: Callable[[Values], tuple[str, ...]] = nothing_idle
     default_pooling: str = "family"
+    settle: Callable[[Values, Mapping[str, Tensor]], Values] = as_written
 
     def prefix_of(self, name: str) -> str:
         """What an architecture with a head puts before one of our names."""

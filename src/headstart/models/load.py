@@ -5,7 +5,8 @@ Shapes: C classes, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,10 +146,12 @@ def fill(
             shape or not finite.
     """
     tensors, tied, faults = _untie(family, config, tensors)
+    idle = [name for name in tensors if _matches(family.keys.plain(name), family.idle(config))]
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in idle}
     match = family.keys.match(tensors)
     ours = family.keys.read(match, tensors)
     unused = [name for name in ours if _part_of(name) not in parts]
-    dropped = {*match.dropped, *tied, *(match.ours[name] for name in unused)}
+    dropped = {*match.dropped, *tied, *idle, *(match.ours[name] for name in unused)}
     ours = {name: ours[name] for name in ours if name not in set(unused)} | dict(more or {})
     wanted: dict[str, tuple[int, ...]] = {}
     for prefix, module in parts.items():
@@ -194,6 +197,10 @@ def _untie(
                     "(tie_word_embeddings). Set it to false there, or copy the folder again."
                 )
     return left, dropped, faults
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
 def _part_of(name: str) -> str:
