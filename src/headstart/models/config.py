@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any, ClassVar, Protocol, TypeGuard, TypeVar
 
@@ -31,16 +31,13 @@ ONLY: dict[str, Any] = {  # values a config.json may hold that would change the 
 }
 
 
-class Config(Protocol):
+class Sizes(Protocol):
     """Sizes and rates of a family, each by our name; a frozen dataclass.
 
     A family words what each of them means.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def vocabulary(self) -> int: ...  # noqa: D102
 
     @property
     def width(self) -> int: ...  # noqa: D102
@@ -54,14 +51,21 @@ class Config(Protocol):
     @property
     def initializer_range(self) -> float: ...  # noqa: D102
 
-    @property
-    def padding_token(self) -> int | None: ...  # noqa: D102
-
     def to_hf(self) -> dict[str, Any]:
         """The values of a config.json, but for its `model_type`."""
 
 
-C = TypeVar("C", bound=Config)
+class Config(Sizes, Protocol):
+    """Sizes and rates of a family that reads texts."""
+
+    @property
+    def vocabulary(self) -> int: ...  # noqa: D102
+
+    @property
+    def padding_token(self) -> int | None: ...  # noqa: D102
+
+
+C = TypeVar("C", bound=Sizes)
 
 
 def read_config(
@@ -100,7 +104,7 @@ def read_config(
     return config
 
 
-def size_faults(config: Config, names: Mapping[str, str], sizes: Iterable[str]) -> list[str]:
+def size_faults(config: Sizes, names: Mapping[str, str], sizes: Iterable[str]) -> list[str]:
     """One fault for each size that is no whole number above 0, or a width no heads divide."""
     faults = count_faults(config, names, sizes)
     if not faults and config.width % config.num_heads:
@@ -135,7 +139,7 @@ def padding_faults(config: Config, names: Mapping[str, str]) -> list[str]:
 
 
 def rate_faults(
-    config: Config, names: Mapping[str, str], rates: Iterable[str], positive: Iterable[str]
+    config: Sizes, names: Mapping[str, str], rates: Iterable[str], positive: Iterable[str]
 ) -> list[str]:
     """One fault for each rate outside [0, 1), and for each number that is not above 0.
 
@@ -155,14 +159,16 @@ def rate_faults(
     return faults
 
 
-def activation_faults(config: Config, names: Mapping[str, str]) -> list[str]:
+def activation_faults(
+    config: Sizes, names: Mapping[str, str], known: Collection[str] = tuple(ACTIVATIONS)
+) -> list[str]:
     """The fault of an activation that is not known."""
     name = config.activation
-    if name in ACTIVATIONS:
+    if name in known:
         return []
     return [
         f"{names['activation']}: {name!r} is not supported."
-        f"{nearest(str(name), ACTIVATIONS)} Known: {', '.join(ACTIVATIONS)}."
+        f"{nearest(str(name), known)} Known: {', '.join(known)}."
     ]
 
 

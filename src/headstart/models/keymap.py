@@ -38,6 +38,7 @@ class KeyMap:
         rename: their module, or parameter, to ours; `{i}` stands for a block's number.
         split: their module to those of ours that share the rows of its tensors, in equal parts.
         transpose: their modules whose weight is stored as (in, out).
+        also: their modules by other names, read and never written, to ours.
         strip: prefixes that a checkpoint may carry.
         legacy: old endings to new ones, read and never written.
         drop: patterns of full names (prefix taken off) to leave out.
@@ -46,6 +47,7 @@ class KeyMap:
     rename: Mapping[str, str]
     split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     transpose: tuple[str, ...] = ()
+    also: Mapping[str, str] = field(default_factory=dict)
     strip: tuple[str, ...] = ()
     legacy: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
@@ -137,7 +139,7 @@ class KeyMap:
 
     def _to_ours(self, plain: str) -> list[str]:
         """Our names of one of theirs; none where the table does not hold it."""
-        renamed = _translate(plain, self.rename)
+        renamed = _translate(plain, self.rename) or _translate(plain, self.also)
         if renamed is not None:
             return [renamed]
         count = max((len(names) for names in self.split.values()), default=0)

@@ -96,6 +96,10 @@ class Layout:
         """(T,) int64: the place of each token in the flattened (B * L) padded batch."""
         return self.rows * self.longest + self._places
 
+    def to(self, device: torch.device | str) -> Layout:
+        """The same rows on another device."""
+        return Layout(self.lengths, device, self.starts)
+
     def pad(self, values: Tensor) -> Tensor:
         """(T, ...) packed to (B, L, ...) padded with zeros."""
         shape = values.shape[1:]
@@ -173,4 +177,4 @@ class Ragged:
 
     def to(self, device: torch.device | str) -> Ragged:
         """The same rows on another device."""
-        return Ragged(self.values.to(device), Layout(self.lengths, device, self.layout.starts))
+        return Ragged(self.values.to(device), self.layout.to(device))
