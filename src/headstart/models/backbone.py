@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from headstart.models.config import Config
+from headstart.models.config import Sizes
 from headstart.nn.ragged import Ragged
 
 
@@ -24,15 +24,19 @@ class Backbone(nn.Module, ABC):
         blocks: each maps (T, D) to (T, D).
         finish: maps (T, D) to (T, D) after the last block; `nn.Identity` where a family has none.
         max_positions: longest row in tokens.
+        usual_length: longest row in tokens of its pre-training, where longer ones can be read.
         causal: whether a token sees only those before it, so that the last one speaks for a text.
+        note: what cannot be done with this backbone, to be told to whoever uses it.
     """
 
     causal: bool = False
+    note: str | None = None
     family: str
     width: int
     blocks: nn.ModuleList
     finish: nn.Module
     max_positions: int
+    usual_length: int | None = None
 
     @abstractmethod
     def embed(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
@@ -74,7 +78,7 @@ class Stack(Backbone):
 
     def __init__(
         self,
-        config: Config,
+        config: Sizes,
         embeddings: nn.Module,
         blocks: Iterable[nn.Module],
         finish: nn.Module | None = None,

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.errors import CheckpointError, unknown_name
+from headstart.errors import CheckpointError
 from headstart.models.backbone import Backbone
-from headstart.models.families import FAMILIES
+from headstart.models.families import FAMILIES, family_of
 from headstart.models.family import Classifier, Family
 from headstart.models.language import LanguageModel, TextToText
 from headstart.models.load import class_names, fill, load, without_storage
@@ -102,12 +102,12 @@ class Checkpoint:
     @property
     def classifier(self) -> Classifier | None:
         """The classification head that transformers gives the family, if any."""
-        return FAMILIES[self.family].classifier
+        return family_of(self.config).classifier
 
     @property
     def default_pooling(self) -> str:
         """What the folder says, else what fits the family: a name in `POOLS`, or "family"."""
-        return self.pooling or FAMILIES[self.family].default_pooling
+        return self.pooling or family_of(self.config).default_pooling
 
     def fresh_pooler(self) -> nn.Module:
         """The family's own pooling with new weights, drawn from torch's random state.
@@ -136,11 +136,13 @@ def open_checkpoint(name: str | Path) -> Checkpoint:
     folder = resolve(name)
     config = read_json(folder / "config.json")
     family = _family(folder, config)
-    backbone = _build(folder, family.build, config)
     files = weight_files(folder)
+    tensors = read_weights(files)
+    config = dict(family.settle(config, tensors))
+    backbone = _build(folder, family.build, config)
     head_files = [folder / HEAD_FILE] if (folder / HEAD_FILE).exists() else []
-    loaded = load(folder, family, config, backbone, read_weights(files), read_weights(head_files))
-    said = Published.read(folder, backbone.max_positions)
+    loaded = load(folder, family, config, backbone, tensors, read_weights(head_files))
+    said = Published.read(folder, backbone.max_positions, backbone.usual_length)
     return Checkpoint(
         folder=folder,
         name=str(name),
@@ -205,9 +207,11 @@ def open_language_model(name: str | Path) -> LanguageCheckpoint:
             f"{name}: a {family.name} reads texts and says none, so it cannot generate. Families "
             f"that can: {speaking or 'none yet'}."
         )
-    model = _build(folder, family.language.build, config)
     files = weight_files(folder)
-    dropped = fill(folder, family, config, model.parts(), read_weights(files))
+    tensors = read_weights(files)
+    config = dict(family.settle(config, tensors))
+    model = _build(folder, family.language.build, config)
+    dropped = fill(folder, family, config, model.parts(), tensors)
     generation = folder / GENERATION_FILE
     return LanguageCheckpoint(
         folder=folder,
@@ -216,7 +220,7 @@ def open_language_model(name: str | Path) -> LanguageCheckpoint:
         config=config,
         generation=read_json(generation) if generation.exists() else {},
         model=model.eval(),
-        max_length=Published.read(folder, model.backbone.max_positions).max_length,
+        max_length=_max_length(folder, model.backbone),
         digest=files_digest([folder / "config.json", *files]),
         dropped=dropped,
     )
@@ -271,6 +275,10 @@ def sentence_embeddings(checkpoint: Checkpoint, tokens: Ragged) -> Tensor:
     return F.normalize(vectors, dim=1) if checkpoint.normalize else vectors
 
 
+def _max_length(folder: Path, backbone: Backbone) -> int:
+    return Published.read(folder, backbone.max_positions, backbone.usual_length).max_length
+
+
 def _family(folder: Path, config: Mapping[str, Any]) -> Family:
     kind = config.get("model_type")
     if kind is None:
@@ -278,10 +286,10 @@ def _family(folder: Path, config: Mapping[str, Any]) -> Family:
             f"{folder / 'config.json'}, model_type: is missing. "
             f"Known: {', '.join(FAMILIES)}; add it if you know what this is."
         )
-    if kind not in FAMILIES:
-        place = f"{folder / 'config.json'}, model_type"
-        raise CheckpointError(unknown_name(place, "supported family", str(kind), FAMILIES))
-    return FAMILIES[kind]
+    try:
+        return family_of(config)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'config.json'}, {error}") from None
 
 
 def _build(folder: Path, build: Callable[[Mapping[str, Any]], M], config: Mapping[str, Any]) -> M:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from headstart.errors import unknown_name
 from headstart.models.bert import BERT
+from headstart.models.bridge import INSTALL, bridgeable, bridged_family
 from headstart.models.distilbert import DISTILBERT
 from headstart.models.family import Family
 from headstart.models.gpt2 import GPT2
@@ -11,3 +16,21 @@ from headstart.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 FAMILIES: dict[str, Family] = {
     family.name: family for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, GPT2)
 }
+
+
+def family_of(values: Mapping[str, Any]) -> Family:
+    """The family of a config.json: one of ours, or one that the bridge to transformers makes.
+
+    Raises:
+        ValueError: neither has this `model_type`, or transformers cannot build the model.
+    """
+    kind = str(values["model_type"])
+    if kind in FAMILIES:
+        return FAMILIES[kind]
+    known = bridgeable(kind)
+    if known:
+        return bridged_family(values)
+    more = "transformers has none either." if known is False else (
+        f"If transformers has it, the bridge opens it: {INSTALL}."
+    )  # fmt: skip
+    raise ValueError(f"{unknown_name('model_type', 'supported family', kind, FAMILIES)} {more}")
