@@ -73,7 +73,7 @@ def make(hf):
     def build(name: str = "BertModel", **settings: object) -> nn.Module:
         torch.manual_seed(0)
         settings.setdefault("attn_implementation", "eager")
-        family = re.split("LMHead|Model|For", name)[0]
+        family = re.split("LMHead|DoubleHeads|Model|For", name)[0]
         config = getattr(hf, f"{family}Config")(**(FAMILY_SIZES[family] | settings))
         model = getattr(hf, name)(config).eval()
         for parameter in model.parameters():

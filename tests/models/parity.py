@@ -26,12 +26,13 @@ from headstart.models.families import FAMILIES
 from headstart.models.family import PARTS
 from headstart.models.language import LanguageModel, TextToText
 from headstart.models.load import fill
-from headstart.models.network import Cls, Mean, Network
+from headstart.models.network import Cls, Last, Mean, Network
 from headstart.nn.attention import kernel
 from headstart.nn.ragged import Ragged
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 LABELS = ("negative", "neutral", "positive")
+FRESH = ("pooler.dense.weight", "pooler.dense.bias")
 
 
 def backbone_and_rest(theirs: nn.Module) -> tuple[Backbone, dict[str, Tensor]]:
@@ -111,9 +112,11 @@ def a_network(folder: Path, pooling: str) -> Network:
     """A network on a folder's backbone, with a new head, everything randomised."""
     checkpoint = open_checkpoint(folder)
     torch.manual_seed(1)
-    new = {"family": checkpoint.fresh_pooler, "cls": Cls, "mean": Mean}
-    head = nn.Linear(checkpoint.backbone.width, len(LABELS))
-    network = Network(checkpoint.backbone, new[pooling](), head, 0.3)
+    new = {"family": checkpoint.fresh_pooler, "cls": Cls, "mean": Mean, "last": Last}
+    said = checkpoint.classifier
+    bias = said.head_bias if pooling == "family" else True
+    head = nn.Linear(checkpoint.backbone.width, len(LABELS), bias)
+    network = Network(checkpoint.backbone, new[pooling](), head, 0.3 if said.dropout_key else 0.0)
     for parameter in [*network.pool.parameters(), *head.parameters()]:
         nn.init.normal_(parameter, std=0.2)
     return network.eval()
@@ -130,12 +133,12 @@ def assert_saved_is_opened(hf, source: Path, folder: Path, pooling: str, tokens:
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert torch.equal(opened(tokens), network(tokens))
-    assert opened.dropout.p == 0.3
+    key = FAMILIES[network.backbone.family].classifier.dropout_key
+    assert opened.dropout.p == (0.3 if key else 0.0)
     checkpoint = open_checkpoint(folder)
     assert (checkpoint.labels, checkpoint.max_length) == (LABELS, 13)
-    assert checkpoint.backbone.hf_config() == network.backbone.hf_config() | (
-        {FAMILIES[checkpoint.family].classifier.dropout_key: 0.3}
-    )
+    written = {key: 0.3} if key else {}
+    assert checkpoint.backbone.hf_config() == network.backbone.hf_config() | written
     if pooling != "family":
         theirs = hf.AutoModel.from_pretrained(folder).eval()
         hidden = theirs(**inputs(theirs, tokens)).last_hidden_state
@@ -152,7 +155,9 @@ def assert_saved_is_opened(hf, source: Path, folder: Path, pooling: str, tokens:
 
 
 @torch.no_grad()
-def assert_heads_are_dropped(theirs: nn.Module, folder: Path, tokens: Ragged, head: str) -> None:
+def assert_heads_are_dropped(
+    theirs: nn.Module, folder: Path, tokens: Ragged, head: str, fresh: tuple[str, ...] = FRESH
+) -> None:
     """The backbone of a model for another task opens; its head is left out by name."""
     checkpoint = open_checkpoint(folder)
     want = theirs.base_model(**inputs(theirs, tokens)).last_hidden_state
@@ -161,7 +166,7 @@ def assert_heads_are_dropped(theirs: nn.Module, folder: Path, tokens: Ragged, he
     )
     assert head in checkpoint.dropped
     assert (checkpoint.head, checkpoint.pooler) == (None, None)
-    assert checkpoint.fresh == ("pooler.dense.weight", "pooler.dense.bias")
+    assert checkpoint.fresh == fresh
 
 
 def faults_of(folder: Path, **values: object) -> list[str]:
