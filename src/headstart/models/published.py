@@ -15,6 +15,9 @@ HEAD_FILE = "head.safetensors"
 GENERATION_FILE = "generation_config.json"
 """Holds how a language model was published to be sampled: which tokens end a text, and so on."""
 
+MISSING_LIMIT = 1e29
+"""What transformers stores for a tokenizer without a limit, 1e30, is above this."""
+
 OLD_POOLING_KEYS = {  # sentence-transformers before 5: one switch for each
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
@@ -40,8 +43,13 @@ class Published:
     max_length: int
 
     @classmethod
-    def read(cls, folder: Path, max_positions: int) -> Published:
+    def read(cls, folder: Path, max_positions: int, usual: int | None = None) -> Published:
         """Read modules.json and what it points to.
+
+        Args:
+            folder: of a checkpoint.
+            max_positions: longest row in tokens.
+            usual: longest text in tokens where the folder names no limit; None: `max_positions`.
 
         Raises:
             CheckpointError: a file is damaged.
@@ -54,7 +62,7 @@ class Published:
             pooling = _pooling(read_json(place / "config.json"))
             others = [k for k in kinds if k not in ("Transformer", "Pooling", "Normalize")]
             pooling = "+".join([pooling, *others])
-        return cls(pooling, "Normalize" in kinds, _max_length(folder, max_positions))
+        return cls(pooling, "Normalize" in kinds, _max_length(folder, max_positions, usual))
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
@@ -74,12 +82,12 @@ def _pooling(values: dict[str, Any]) -> str:
     return mode if isinstance(mode, str) else "+".join(map(str, mode))
 
 
-def _max_length(folder: Path, max_positions: int) -> int:
-    """The first limit that the folder names, never above the positions."""
+def _max_length(folder: Path, max_positions: int, usual: int | None) -> int:
+    """The first limit that the folder names, else the usual, never above the positions."""
     limits = {"sentence_bert_config.json": "max_seq_length"}
     limits["tokenizer_config.json"] = "model_max_length"
     for file, key in limits.items():
         limit = read_json(folder / file).get(key) if (folder / file).exists() else None
-        if isinstance(limit, int | float) and limit >= 1:  # a missing limit is stored as 1e30
+        if isinstance(limit, int | float) and 1 <= limit < MISSING_LIMIT:
             return int(min(limit, max_positions))
-    return max_positions
+    return max_positions if usual is None else min(usual, max_positions)
