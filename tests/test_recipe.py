@@ -114,6 +114,7 @@ def test_an_empty_recipe_says_what_is_missing(tmp_path):
 def test_train_words():
     assert parse_train("top:3") == ("top", 3)
     assert parse_train("all") == ("all", 0)
-    for word in ("top", "top:0", "top:-1", "lora:8"):
+    assert parse_train("lora:8") == ("lora", 8)
+    for word in ("top", "top:0", "top:-1", "lora", "lora:0", "lorra:8", "bitfit:2"):
         with pytest.raises(ValueError, match="no way is called"):
             parse_train(word)

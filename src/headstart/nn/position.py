@@ -36,7 +36,10 @@ class PlacesAfterPadding:
         real = (tokens.values != self.padding_token).long()
         count = real.cumsum(0)
         before = (count - real).index_select(0, tokens.layout.offsets[:-1])
-        return (count - before[tokens.layout.rows]) * real + self.padding_token
+        rows = tokens.layout.rows
+        count = count - before[rows]
+        count = count if tokens.layout.starts is None else count + tokens.layout.starts[rows]
+        return count * real + self.padding_token
 
 
 class LearnedPositions(nn.Embedding):

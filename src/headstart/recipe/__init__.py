@@ -14,22 +14,43 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from headstart.errors import RecipeError, nearest, unknown_name
+from headstart.recipe.train import (
+    ADAPTER_KINDS,
+    TRAIN_WORDS,
+    Adapter,
+    Bottleneck,
+    Lora,
+    Prefix,
+    Train,
+    adapter_of,
+    parse_train,
+    train_faults,
+)
+from headstart.recipe.values import Fraction, Rate, Values
+
+__all__ = [
+    "ADAPTER_KINDS",
+    "DEFAULT_BACKBONE",
+    "TASKS",
+    "TRAIN_WORDS",
+    "Adapter",
+    "Bottleneck",
+    "Data",
+    "Lora",
+    "Prefix",
+    "Rate",
+    "Recipe",
+    "Stage",
+    "Task",
+    "adapter_of",
+    "parse_train",
+]
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 TASKS = ("classify",)
-TRAIN_WORDS = ("all", "head", "top:N")
-
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Values(BaseModel):
-    """Base of everything in a recipe: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Data(Values):
@@ -47,7 +68,7 @@ class Data(Values):
     path: str
     text: str | None = None
     label: str | None = None
-    map: dict[str, str] = {}
+    map: dict[str, str] = Field(default_factory=dict)
     split: str | None = None
     labels: Annotated[int, Field(ge=2)] | None = None
 
@@ -81,10 +102,14 @@ class Stage(Values):
         data: a key of the recipe's data.
         train: "all", "head", "top:N" (the last N blocks and the head), or ordered patterns with
             rates: {"head" = 1e-3, "blocks.5" = 1e-4}; the first that matches a parameter rules, and
-            what none matches stays frozen.
+            what none matches stays frozen. "lora:N", "prefix:N" and "adapter:N" add something
+            small to the frozen backbone and train it with the head, "bitfit" trains biases and
+            head (Ben Zaken et al. 2022); these words may stand among patterns too, where the head
+            moves at 1e-3 unless it is named; a table with a `kind` gives an `Adapter` in full.
         epochs: passes over the data. Exactly one of epochs and steps is given.
         steps: optimiser updates.
-        learning_rate: peak rate where `train` is a word. Default: 1e-3 for "head", 1e-4 otherwise.
+        learning_rate: peak rate where `train` is a word. Default: 1e-3 for "head", "bitfit" and
+            what is added, 1e-2 for "prefix", 1e-4 otherwise.
         layer_decay: rate of a block = rate of the block above times this (Howard & Ruder 2018).
         schedule: how the rate falls after the warm-up.
         warmup: share of the updates over which the rate rises linearly from 0.
@@ -101,7 +126,7 @@ class Stage(Values):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+-]*$")]
     task: Annotated[Task, BeforeValidator(_task_from_name)] = Task()
     data: str
-    train: str | dict[str, Rate] = "all"
+    train: Train = "all"
     epochs: Annotated[float, Field(gt=0)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1.0)] | None = None
@@ -115,6 +140,14 @@ class Stage(Values):
     patience: Annotated[int, Field(ge=1)] | None = None
     head: Literal["auto", "keep", "new"] = "auto"
     seed: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """What the stage adds to the backbone, None where nothing."""
+        if isinstance(self.train, Lora | Prefix | Bottleneck):
+            return self.train
+        words = [self.train] if isinstance(self.train, str) else self.train
+        return next((made for word in words if (made := adapter_of(word)) is not None), None)
 
 
 class Recipe(Values):
@@ -190,20 +223,6 @@ class Recipe(Values):
         return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def parse_train(train: str) -> tuple[str, int]:
-    """Split a `train` word into its kind and number: "top:2" gives ("top", 2), "all" ("all", 0).
-
-    Raises:
-        ValueError: the word is not known.
-    """
-    if train in ("all", "head"):
-        return train, 0
-    match = re.fullmatch(r"top:([1-9]\d*)", train)
-    if not match:
-        raise ValueError(unknown_name("train", "way", train, TRAIN_WORDS))
-    return "top", int(match[1])
-
-
 def _plain(values: Mapping[str, Any]) -> list[str]:
     return [key for key in values if key not in ("data", "stage")]
 
@@ -238,6 +257,9 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         owner = Data
     elif location and location[0] == "stage":
         owner = Task if "task" in location else Stage
+        kinds: dict[str, type[Values]] = {
+            "[lora]": Lora, "[prefix]": Prefix, "[adapter]": Bottleneck}  # fmt: skip
+        owner = next((kinds[str(part)] for part in location if part in kinds), owner)
     return list(owner.model_fields)
 
 
@@ -263,12 +285,16 @@ def _word(item: Any, location: tuple[int | str, ...]) -> str:
     where, kind, found = _path(location), item["type"], item["input"]
     if kind == "extra_forbidden":
         return unknown_name(_path(location[:-1]) or "top level", "key", str(location[-1]),
-                            _known_keys(location[:-1]))  # fmt: skip
+                            _known_keys(item["loc"][:-1]))  # fmt: skip
     if kind == "missing":
         return f"{where}: is missing. It must be given."
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", item["ctx"]["expected"])
         return unknown_name(where, "choice", str(found), allowed)
+    if kind == "union_tag_invalid":
+        return unknown_name(f"{where}.kind", "adapter", str(found["kind"]), ADAPTER_KINDS)
+    if kind == "union_tag_not_found":
+        return f"{where}: must be a word, a table of patterns or one with a kind; got {found!r}."
     message = item["msg"][0].lower() + item["msg"][1:]
     return f"{where}: {message}; got {found!r}."
 
@@ -301,27 +327,6 @@ def _stage_faults(place: str, stage: Mapping[str, Any], known: list[str]) -> Ite
     if len(lengths) != 1:
         found = "both" if lengths else "neither"
         yield f"{place}: exactly one of epochs and steps must be given; found {found}."
-    train = stage.get("train", "all")
-    if isinstance(train, str):
-        try:
-            parse_train(train)
-        except ValueError as error:
-            yield f"{place}.{error}"
-    elif isinstance(train, Mapping):
-        yield from _pattern_faults(place, stage, train)
+    yield from train_faults(place, stage)
     if stage.get("patience") is not None and not stage.get("validation"):
         yield f"{place}.patience: needs rows to watch. Set validation, for example 0.1."
-
-
-def _pattern_faults(
-    place: str, stage: Mapping[str, Any], train: Mapping[str, Any]
-) -> Iterator[str]:
-    if not train:
-        yield f"{place}.train: an empty table moves nothing. Name a pattern and its rate."
-    for pattern in train:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            yield f"{place}.train: {pattern!r} is not a regular expression: {error}."
-    if stage.get("learning_rate") is not None:
-        yield f"{place}.learning_rate: `train` already gives a rate for each pattern. Drop one."
