@@ -31,6 +31,18 @@ SIZES = {
     "type_vocab_size": 5,
 }
 ROBERTA = SIZES | {"max_position_embeddings": 29, "type_vocab_size": 1, "pad_token_id": 9}
+T5 = {
+    "vocab_size": 101,
+    "d_model": 23,
+    "d_kv": 5,
+    "d_ff": 31,
+    "num_layers": 3,
+    "num_decoder_layers": 2,
+    "num_heads": 3,
+    "relative_attention_num_buckets": 13,
+    "relative_attention_max_distance": 11,
+    "decoder_start_token_id": 0,
+}
 FAMILY_SIZES = {
     "Bert": SIZES,
     "Roberta": ROBERTA,
@@ -44,6 +56,8 @@ FAMILY_SIZES = {
         "hidden_dim": 31,
         "max_position_embeddings": 17,
     },
+    "T5": T5,
+    "MT5": T5,
     "GPT2": {
         "vocab_size": 101,
         "n_embd": 22,

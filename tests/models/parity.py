@@ -38,7 +38,12 @@ FRESH = ("pooler.dense.weight", "pooler.dense.bias")
 def backbone_and_rest(theirs: nn.Module) -> tuple[Backbone, dict[str, Tensor]]:
     """Our backbone with their weights, in eval mode, and what they hold besides."""
     family = FAMILIES[theirs.config.model_type]
-    state = theirs.state_dict()
+    ties = family.ties(theirs.config.to_dict())
+    state = {
+        name: tensor
+        for name, tensor in theirs.state_dict().items()
+        if family.keys.plain(name).rpartition(".")[0] not in ties
+    }
     match = family.keys.match(state)
     assert not match.unknown and not match.doubled
     named = {name: tensor.clone() for name, tensor in family.keys.read(match, state).items()}
@@ -62,7 +67,8 @@ def assert_layers_match(theirs: nn.Module, tokens: Ragged, segments: Tensor | No
     given = inputs(theirs, tokens)
     if segments is not None:
         given["token_type_ids"] = tokens.layout.pad(segments)
-    want = theirs(**given, output_hidden_states=True).hidden_states
+    reads = theirs.get_encoder() if theirs.config.is_encoder_decoder else theirs
+    want = reads(**given, output_hidden_states=True).hidden_states
     for name in ("sdpa", "eager"):
         with kernel(name):
             got = ours.hidden_states(tokens, segments)
@@ -181,9 +187,9 @@ def faults_of(folder: Path, **values: object) -> list[str]:
 def language_model(theirs: nn.Module) -> LanguageModel | TextToText:
     """Our model with all of their weights, in eval mode."""
     family = FAMILIES[theirs.config.model_type]
-    config = theirs.config.to_dict()
-    model = family.language.build(config)
     state = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    config = family.settle(theirs.config.to_dict(), state)
+    model = family.language.build(config)
     fill(Path("in memory"), family, config, model.parts(), state)
     return model.eval()
 

@@ -12,9 +12,11 @@ from headstart.models.distilbert import DISTILBERT
 from headstart.models.family import Family
 from headstart.models.gpt2 import GPT2
 from headstart.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
+from headstart.models.t5 import T5_FAMILIES
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, GPT2)
+    family.name: family
+    for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, GPT2, *T5_FAMILIES)
 }
 
 
