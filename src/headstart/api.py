@@ -16,6 +16,7 @@ from headstart.recipe import DEFAULT_BACKBONE, Recipe
 if TYPE_CHECKING:
     import numpy as np
 
+    from headstart.export.folders import Exported
     from headstart.training.model import Trained
     from headstart.training.progress import Progress
     from headstart.verdict.compare import Comparison
@@ -56,6 +57,68 @@ class Model:
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(N, C) float32 probability of each class for each text; rows sum to 1."""
         return self._trained.logits(list(texts)).softmax(-1).numpy()
+
+    def export(
+        self,
+        to: str,
+        out: str | Path,
+        *,
+        int8: bool = False,
+        tolerance: float | None = None,
+        rows: Any = None,
+    ) -> Exported:
+        """Write the model as others have it, and compare its logits before anything is left.
+
+        Args:
+            to: "hf", "sentence-transformers", "onnx", or "peft" for what was trained with LoRA.
+            out: a folder that is new or empty.
+            int8: store an ONNX graph's weights in 8 bits.
+            tolerance: largest difference of a logit that is let pass. Default: 0.001; 0.5 with
+                int8.
+            rows: texts to compare on, as `transfer` takes data; labels are not needed, and 1,000
+                rows are read at most. Default: the run's mistakes, or a few sentences.
+
+        Raises:
+            UserError: with every fault that was found in what was asked, or the difference.
+            CheckpointError: `to` cannot express this model; the message names what can.
+        """
+        from headstart.export.folders import export_model, rows_to_compare
+
+        texts = None if rows is None else rows_to_compare(rows)
+        return export_model(self._trained, to, Path(out), int8=int8, tolerance=tolerance,
+                            texts=texts)  # fmt: skip
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        message: str | None = None,
+        license_name: str | None = None,
+    ) -> str:
+        """Upload the model to the Hugging Face hub, with a card written from its verdict.
+
+        No text of the data, and no path of this machine, is uploaded.
+
+        Args:
+            repo: "owner/name", made if needed; "name" alone is the token's owner's.
+            private: make a repository that only its owner sees.
+            token: of the hub. Default: the one of `hf auth login`, or HF_TOKEN.
+            message: of the commit.
+            license_name: for the card, as the hub writes it, such as "apache-2.0".
+
+        Returns:
+            The address of the model's page.
+
+        Raises:
+            UserError: the name cannot be, the hub does not let the token write there or cannot be
+                reached, or `private` was asked for and the repository is public.
+        """
+        from headstart.export.hub import push
+
+        return push(self._trained, repo, private=private, token=token, message=message,
+                    license_name=license_name)  # fmt: skip
 
     def __repr__(self) -> str:
         return f"Model(classes={list(self.classes)}, max_length={self.max_length})"

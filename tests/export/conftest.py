@@ -12,20 +12,20 @@ from tests.conftest import GOOD, PRODUCT, save_tokenizer
 from torch import nn
 
 from headstart.data.text import Tokenizer
-from headstart.models.checkpoint import POOLS
+from headstart.export.graph import write_graph
 from headstart.models.families import FAMILIES
-from headstart.models.network import Network
+from headstart.models.network import POOLS, Network
 from headstart.tasks.classify import Classify
 from headstart.training.model import Trained, open_trained, save_trained
 
 SENTENCE = "The source helps: +3.4 points [1.1, 5.6] over target only."
 LABELS = ("bad", "fair | so-so", "good")
-SIZES = {"num_attention_heads": 2, "hidden_size": 22, "num_hidden_layers": 3,
+SIZES = {"num_attention_heads": 2, "hidden_size": 22, "num_hidden_layers": 2,
          "intermediate_size": 31, "max_position_embeddings": 43}  # fmt: skip
 FAMILY_SIZES = {
     "bert": SIZES | {"type_vocab_size": 5},
     "roberta": SIZES | {"type_vocab_size": 1, "pad_token_id": 7},
-    "distilbert": {"dim": 22, "n_layers": 3, "n_heads": 2, "hidden_dim": 31,
+    "distilbert": {"dim": 22, "n_layers": 2, "n_heads": 2, "hidden_dim": 31,
                    "max_position_embeddings": 43},
 }  # fmt: skip
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *dict.fromkeys(GOOD + PRODUCT)]
@@ -75,7 +75,7 @@ def _save(folder: Path, family: str, pooling: str) -> Path:
     config = {"vocab_size": len(WORDS), "pad_token_id": 0} | FAMILY_SIZES[family]
     torch.manual_seed(11)
     backbone = FAMILIES[family].build(config)
-    pool = FAMILIES[family].pooler(config) if pooling == "family" else POOLS[pooling]()
+    pool = FAMILIES[family].classifier.pooler(config) if pooling == "family" else POOLS[pooling]()
     network = Network(backbone, pool, nn.Linear(22, len(LABELS)), 0.1).eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -85,6 +85,22 @@ def _save(folder: Path, family: str, pooling: str) -> Path:
     )
     save_trained(trained, model, ["the phone was great"])
     return model
+
+
+@pytest.fixture(scope="session")
+def graph_of(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """The ONNX graph of such a model; tracing takes seconds, so each is made once."""
+    pytest.importorskip("onnxscript")
+    made: dict[tuple[str, str], Path] = {}
+
+    def trace(family: str = "bert", pooling: str = "mean") -> Path:
+        if (family, pooling) not in made:
+            file = tmp_path_factory.mktemp("graph") / "model.onnx"
+            write_graph(open_trained(make(family, pooling)).network, file)
+            made[family, pooling] = file
+        return made[family, pooling]
+
+    return trace
 
 
 @pytest.fixture
