@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from headstart.commands.cache import cache_command
+from headstart.commands.models import models_command
 from headstart.errors import (
     HeadstartError,
     InterruptedRunError,
@@ -229,6 +231,10 @@ def demo_command(
 
     verdict = demo(out, labels=labels, seeds=seeds, command=command_line(sys.argv[1:]))
     _show(verdict, json, next_commands(out))
+
+
+app.command("models")(models_command)
+app.command("cache")(cache_command)
 
 
 def _columns(option: str, value: str | None) -> Any:

@@ -92,6 +92,7 @@ class Family:
         idle: from the values of a config.json, patterns of their full names (prefix taken off) that
             are stored although this very model does not use them; left out.
         default_pooling: where a folder is silent: "family", or "mean" where there is no classifier.
+        kind: what a model of it is, in the words of the field.
         settle: the values of a config.json, what they leave open settled by the tensors, which
             come by their names.
     """
@@ -107,6 +108,7 @@ class Family:
     ties: Callable[[Values], Mapping[str, str]] = no_ties
     idle: Callable[[Values], tuple[str, ...]] = nothing_idle
     default_pooling: str = "family"
+    kind: str = "text encoder"
     settle: Callable[[Values, Mapping[str, Tensor]], Values] = as_written
 
     def prefix_of(self, name: str) -> str:

@@ -240,5 +240,6 @@ GPT2 = Family(
     prefix="transformer.",
     classifier=last_token_classifier("GPT2ForSequenceClassification"),
     language=Language("GPT2LMHeadModel", _language),
+    kind="text decoder",
     ties=_ties,
 )

@@ -1,0 +1,92 @@
+"""What a model is, and what training it takes, before anything is trained.
+
+Shapes: T tokens of all rows, L tokens in a row.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from headstart.models.checkpoint import Checkpoint
+from headstart.models.network import POOLS, Network
+from headstart.nn.ragged import Layout, Ragged
+from headstart.recipe import Stage
+from headstart.training.features import frozen_depth
+from headstart.training.trainable import freeze, groups
+
+WAYS = {"full": "all", "LoRA": "lora:8", "head": "head"}
+"""Ways of training, by the name of the way, as a stage's `train` words them."""
+
+TRIED_ROWS = 2
+NUM_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that training holds at once, about.
+
+    Attributes:
+        weights: all parameters, float32.
+        moving: gradients and AdamW's two moments of what moves, float32.
+        saved: what the backward pass needs of the forward pass.
+    """
+
+    weights: int
+    moving: int
+    saved: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.moving + self.saved
+
+
+def footprint(checkpoint: Checkpoint, train: str, *, batch_tokens: int, length: int) -> Footprint:
+    """Measure on two rows what a backward pass needs, and count what moves.
+
+    Args:
+        checkpoint: the backbone; it is left as it is.
+        train: as in a stage.
+        batch_tokens: tokens in a batch.
+        length: L, tokens in each row, at most the backbone's.
+    """
+    network = _network(checkpoint)
+    stage = Stage(name="footprint", data="footprint", train=train, steps=1)
+    rules = groups(network, stage)
+    freeze(network, rules)
+    network.train()
+    weights = sum(p.numel() for p in network.parameters())
+    moving = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    saved = _saved(network, length) * batch_tokens // (TRIED_ROWS * length)
+    return Footprint(4 * weights, 4 * 3 * moving, saved)
+
+
+def _network(checkpoint: Checkpoint) -> Network:
+    backbone = copy.deepcopy(checkpoint.backbone)
+    pool = POOLS["last" if backbone.causal else "mean"]()
+    head = nn.Linear(backbone.width, NUM_CLASSES)
+    return Network(backbone, pool, head, checkpoint.dropout)
+
+
+def _saved(network: Network, length: int) -> int:
+    """Bytes that autograd keeps of a forward pass over two rows, parameters not counted."""
+    tokens = Ragged(torch.ones(TRIED_ROWS * length).long(), Layout([length] * TRIED_ROWS))
+    depth = frozen_depth(network)
+    with torch.random.fork_rng([]):
+        with torch.no_grad():
+            start = network.prefix(tokens, None, depth)
+        own = {p.untyped_storage().data_ptr() for p in network.parameters()}
+        kept: dict[int, Tensor] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address recurs
+            return tensor
+
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            network.suffix(start, depth)
+    return sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in own)
