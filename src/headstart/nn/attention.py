@@ -226,6 +226,7 @@ def _sdpa(query: Ragged, key: Ragged, value: Ragged, form: Form, bias: Tensor | 
                 queries, keys, values, None, form.dropout, is_causal=True, scale=form.scale
             )
         else:
+            bias = None if bias is None else bias.to(queries.dtype)  # one made in bfloat16
             added = _sum(visibility(query.layout, key.layout, form, queries.dtype), bias)
             mixed = mix(queries, keys, values, form, added)
     return packed(mixed, query.layout).to(dtype)
