@@ -43,11 +43,35 @@ T5 = {
     "relative_attention_max_distance": 11,
     "decoder_start_token_id": 0,
 }
+DEBERTA = SIZES | {
+    "max_position_embeddings": 23,
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "pos_att_type": "p2c|c2p",
+    "position_buckets": 7,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+}
+LLAMA = {
+    "vocab_size": 101,
+    "hidden_size": 22,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "intermediate_size": 31,
+    "max_position_embeddings": 17,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
 FAMILY_SIZES = {
     "Bert": SIZES,
     "Roberta": ROBERTA,
     "XLMRoberta": ROBERTA,
     "Camembert": ROBERTA,
+    "DebertaV2": DEBERTA,
     "DistilBert": {
         "vocab_size": 101,
         "dim": 22,
@@ -58,6 +82,10 @@ FAMILY_SIZES = {
     },
     "T5": T5,
     "MT5": T5,
+    "Llama": LLAMA | {"hidden_size": 28},
+    "Mistral": LLAMA | {"sliding_window": 5},
+    "Qwen2": LLAMA,
+    "Qwen3": LLAMA,
     "GPT2": {
         "vocab_size": 101,
         "n_embd": 22,

@@ -11,12 +11,22 @@ from headstart.models.bridge import INSTALL, bridgeable, bridged_family
 from headstart.models.distilbert import DISTILBERT
 from headstart.models.family import Family
 from headstart.models.gpt2 import GPT2
+from headstart.models.llama import LLAMA_FAMILIES
 from headstart.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from headstart.models.t5 import T5_FAMILIES
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, GPT2, *T5_FAMILIES)
+    for family in (
+        BERT,
+        ROBERTA,
+        XLM_ROBERTA,
+        CAMEMBERT,
+        DISTILBERT,
+        GPT2,
+        *LLAMA_FAMILIES,
+        *T5_FAMILIES,
+    )
 }
 
 
