@@ -214,10 +214,10 @@ class Tokenizer:
         for start in range(0, len(texts), CHUNK):
             bodies = self._bodies(texts[start : start + CHUNK], start)
             for body in bodies:
-                rows.add(*frame.fill(self._cut(body, room)), len(body) + frame.special)
+                rows.add(frame.fill(self._cut(body, room)), len(body) + frame.special)
             if progress is not None:
                 progress(len(bodies))
-        return rows.tokens(paired=False)
+        return rows.tokens()
 
     def encode_pairs(
         self,
@@ -252,9 +252,9 @@ class Tokenizer:
                 self._bodies(side[start : start + CHUNK], start) for side in (first, second)
             )
             for a, b in zip(a_side, b_side, strict=True):
-                keep_a, keep_b = shares(len(a), len(b), room)
-                parts = self._cut(a, keep_a), self._cut(b, keep_b)
-                rows.add(*frame.fill(*parts), len(a) + len(b) + frame.special)
+                kept = shares(len(a), len(b), room)
+                ids = frame.fill(self._cut(a, kept[0]), self._cut(b, kept[1]))
+                rows.add(ids, len(a) + len(b) + frame.special, frame.segments(*kept))
             if progress is not None:
                 progress(len(a_side))
         return rows.tokens(paired=True)
@@ -302,10 +302,10 @@ class _Rows:
     def __init__(self, filler: int | None) -> None:
         self._filler = filler
         self._ids: list[list[int]] = []
-        self._segments: list[list[int]] = []
+        self._segments: list[Sequence[int]] = []
         self._full: list[int] = []
 
-    def add(self, ids: list[int], segments: list[int], full: int) -> None:
+    def add(self, ids: list[int], full: int, segments: Sequence[int] = ()) -> None:
         if not ids:
             if self._filler is None:
                 raise DataError(
@@ -318,7 +318,7 @@ class _Rows:
         self._segments.append(segments)
         self._full.append(full)
 
-    def tokens(self, *, paired: bool) -> Tokens:
+    def tokens(self, *, paired: bool = False) -> Tokens:
         lengths = [0, *(len(ids) for ids in self._ids)]
         return Tokens(
             values=np.fromiter(chain.from_iterable(self._ids), np.int32),

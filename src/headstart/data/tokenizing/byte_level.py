@@ -10,6 +10,7 @@ from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
 from headstart.data.tokenizing.added import Named
+from headstart.data.tokenizing.settings import Settings
 
 FILES = ("vocab.json", "merges.txt")
 CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d"
@@ -82,6 +83,13 @@ def ends_of_gpt2(built: tokenizers.Tokenizer, named: Named) -> None:
     built.post_processor = processors.TemplateProcessing(
         single=[*before, "$A:0"], pair=[*before, "$A:0", "$B:1"], special_tokens=start
     )
+
+
+def restate_byte_level(built: tokenizers.Tokenizer, settings: Settings) -> None:
+    """A space before the first word, where tokenizer_config.json says otherwise than the file."""
+    stated = settings.values.get("add_prefix_space")
+    if stated is not None and isinstance(built.pre_tokenizer, pre_tokenizers.ByteLevel):
+        built.pre_tokenizer.add_prefix_space = bool(stated)
 
 
 def _bpe(

@@ -31,15 +31,22 @@ class Frame:
         """Number of special tokens."""
         return sum(token >= 0 for token, _ in self.slots)
 
-    def fill(self, first: Sequence[int], second: Sequence[int] = ()) -> tuple[list[int], list[int]]:
-        """Token ids and segments of the whole."""
+    def fill(self, first: Sequence[int], second: Sequence[int] = ()) -> list[int]:
+        """Token ids of the whole."""
         ids: list[int] = []
-        segments: list[int] = []
-        for token, segment in self.slots:
-            part = first if token == FIRST else second if token == SECOND else (token,)
-            ids += part
-            segments += [segment] * len(part)
-        return ids, segments
+        for token, _ in self.slots:
+            ids += first if token == FIRST else second if token == SECOND else (token,)
+        return ids
+
+    def segments(self, first: int, second: int) -> list[int]:
+        """Segment of each token of the whole.
+
+        Args:
+            first: tokens of the first text.
+            second: tokens of the second.
+        """
+        sizes = {FIRST: first, SECOND: second}
+        return [segment for token, segment in self.slots for _ in range(sizes.get(token, 1))]
 
 
 BARE = Frame(((FIRST, 0),))

@@ -33,6 +33,7 @@ class Layout:
         build: makes it, special tokens and their places left out.
         ends: sets what stands round a text.
         mask_eats_space: its mask token takes the space before it.
+        restate: changes what a tokenizer.json says into what tokenizer_config.json says.
     """
 
     files: tuple[str, ...]
@@ -40,11 +41,24 @@ class Layout:
     build: Callable[[Named], tokenizers.Tokenizer] | None = None
     ends: Callable[[tokenizers.Tokenizer, Named], None] = field(default=word_piece.ends_of_bert)
     mask_eats_space: bool = False
+    restate: Callable[[tokenizers.Tokenizer, Settings], None] | None = None
+
+    def named(self, settings: Settings) -> Named:
+        """Its special tokens, by what the files say and what is usual."""
+        return resolve_named(settings, self.usual, mask_eats_space=self.mask_eats_space)
 
 
-BERT = Layout(("vocab.txt",), BRACKETS, word_piece.word_piece)
+UNKNOWN = Layout((WHOLE,), {})
+BERT = Layout(
+    ("vocab.txt",), BRACKETS, word_piece.word_piece, restate=word_piece.restate_word_piece
+)
 ROBERTA = Layout(
-    byte_level.FILES, ROUND, byte_level.byte_level, byte_level.ends_of_roberta, mask_eats_space=True
+    byte_level.FILES,
+    ROUND,
+    byte_level.byte_level,
+    byte_level.ends_of_roberta,
+    mask_eats_space=True,
+    restate=byte_level.restate_byte_level,
 )
 LAYOUTS = {
     "BertTokenizer": BERT,
@@ -57,6 +71,7 @@ LAYOUTS = {
         END_OF_TEXT | {"bos": "<|endoftext|>"},
         byte_level.byte_level,
         byte_level.ends_of_gpt2,
+        restate=byte_level.restate_byte_level,
     ),
     "Qwen2Tokenizer": Layout(
         byte_level.FILES,
@@ -139,18 +154,18 @@ def open_backend(settings: Settings, side: str) -> tuple[Backend, Named]:
         Exception: the tokenizers library cannot read a file.
     """
     name = settings.stated_class or CLASSES.get(settings.model_type or "")
-    name = OTHER_NAMES.get(name, name) if name else name
-    layout = LAYOUTS.get(name) if name else None
-    there = settings.folder / WHOLE
-    if layout is None and name is None and settings.model_type is None:
-        layout = BERT  # a lone vocab.txt has always been BERT's
-    usual = layout.usual if layout else {}
-    named = resolve_named(settings, usual, mask_eats_space=bool(layout and layout.mask_eats_space))
-    if there.exists() and name != MARIAN:
-        built = tokenizers.Tokenizer.from_file(str(there))
+    name = OTHER_NAMES.get(name, name) if name else None
+    whole = settings.folder / WHOLE
+    if whole.exists() and name != MARIAN:
+        layout = LAYOUTS.get(name or "", UNKNOWN)
+        named = layout.named(settings)
+        built = tokenizers.Tokenizer.from_file(str(whole))
+        if layout.restate is not None:
+            layout.restate(built, settings)
         add_tokens(built, Named(settings, named.stated, {}))
     else:
-        layout = _complete(settings, layout, name)
+        layout = _complete(settings, name)
+        named = layout.named(settings)
         if layout.build is None:
             return Marian(named, side), named
         built = layout.build(named)
@@ -168,8 +183,10 @@ def _wrap(built: tokenizers.Tokenizer, settings: Settings, name: str | None) -> 
     return Cleaned(built) if cleaned else Library(built)
 
 
-def _complete(settings: Settings, layout: Layout | None, name: str | None) -> Layout:
-    """The layout, if all its files are there."""
+def _complete(settings: Settings, name: str | None) -> Layout:
+    """The layout of a class, if all its files are there; a lone vocab.txt is BERT's."""
+    known = LAYOUTS | ({} if name or settings.model_type else {"": BERT})
+    layout = known.get(name or "")
     folder = settings.folder
     fix = (
         f"Save a {WHOLE} there, for example with transformers: AutoTokenizer.from_pretrained(NAME)"
