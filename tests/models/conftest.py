@@ -66,6 +66,21 @@ LLAMA = {
     "eos_token_id": 0,
     "pad_token_id": 0,
 }
+BART = {
+    "vocab_size": 101,
+    "d_model": 22,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 31,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 11,
+    "decoder_ffn_dim": 37,
+    "max_position_embeddings": 17,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": 2,
+}
 FAMILY_SIZES = {
     "Bert": SIZES,
     "Roberta": ROBERTA,
@@ -80,6 +95,8 @@ FAMILY_SIZES = {
         "hidden_dim": 31,
         "max_position_embeddings": 17,
     },
+    "Bart": BART,
+    "Marian": BART,
     "T5": T5,
     "MT5": T5,
     "Llama": LLAMA | {"hidden_size": 28},

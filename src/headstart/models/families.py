@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.errors import unknown_name
+from headstart.models.bart import BART
 from headstart.models.bert import BERT
 from headstart.models.bridge import INSTALL, bridgeable, bridged_family
 from headstart.models.distilbert import DISTILBERT
 from headstart.models.family import Family
 from headstart.models.gpt2 import GPT2
 from headstart.models.llama import LLAMA_FAMILIES
+from headstart.models.marian import MARIAN
 from headstart.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from headstart.models.t5 import T5_FAMILIES
 
@@ -26,6 +28,8 @@ FAMILIES: dict[str, Family] = {
         GPT2,
         *LLAMA_FAMILIES,
         *T5_FAMILIES,
+        BART,
+        MARIAN,
     )
 }
 

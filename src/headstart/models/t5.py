@@ -24,6 +24,7 @@ from headstart.models.backbone import Stack
 from headstart.models.family import Family, Language
 from headstart.models.keymap import KeyMap
 from headstart.models.language import TextToText, TiedHead
+from headstart.models.seq2seq import the_start
 from headstart.models.t5_config import T5Config, is_scaled
 from headstart.nn.activation import DroppedActivation
 from headstart.nn.attention import Form
@@ -209,8 +210,6 @@ def _build(name: str, values: Mapping[str, Any]) -> T5:
 def _language(name: str, values: Mapping[str, Any]) -> TextToText:
     backbone = _build(name, values)
     config = backbone.config
-    if config.start_token is None:
-        raise ValueError("decoder_start_token_id: is missing; every target begins with it.")
     token = backbone.embeddings.token
     assert isinstance(token, nn.Embedding), "the encoder owns it"
     decoder = Decoder(
@@ -223,7 +222,7 @@ def _language(name: str, values: Mapping[str, Any]) -> TextToText:
     if not config.tied:
         head = nn.Linear(config.width, config.vocabulary, bias=False)
         nn.init.normal_(head.weight, std=config.initializer_factor)
-    return TextToText(backbone, decoder, head, start=config.start_token)
+    return TextToText(backbone, decoder, head, start=the_start(config.start_token))
 
 
 def _ties(values: Mapping[str, Any]) -> dict[str, str]:

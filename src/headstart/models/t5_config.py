@@ -21,6 +21,7 @@ from headstart.models.config import (
     rate_faults,
     read_config,
 )
+from headstart.models.seq2seq import START_KEY, start_faults
 
 GATED = "gated-"
 """What the name of an activation starts with where the feed-forward is gated."""
@@ -41,7 +42,7 @@ HF_NAMES = {  # our field: their key
     "initializer_factor": "initializer_factor",
     "tied": "tie_word_embeddings",
     "scaled": "scale_decoder_outputs",
-    "start_token": "decoder_start_token_id",
+    "start_token": START_KEY,
     "end_token": "eos_token_id",
     "padding_token": "pad_token_id",
 }
@@ -101,6 +102,7 @@ class T5Config:
             *count_faults(self, HF_NAMES, sizes),
             *self._distance_faults(),
             *padding_faults(self, HF_NAMES),
+            *start_faults(self.start_token, self.vocabulary),
             *rate_faults(self, HF_NAMES, ("dropout",), positive),
             *self._activation_faults(),
             *flag_faults(self, HF_NAMES, ("tied", "scaled")),
