@@ -38,7 +38,7 @@ class KeyMap:
         rename: their module, or parameter, to ours; `{i}` stands for a block's number.
         split: their module to those of ours that share the rows of its tensors, in equal parts.
         transpose: their modules whose weight is stored as (in, out).
-        also: their modules by other names, read and never written, to ours.
+        also: their modules by other names, one for one of ours; read and never written.
         strip: prefixes that a checkpoint may carry.
         legacy: old endings to new ones, read and never written.
         drop: patterns of full names (prefix taken off) to leave out.
@@ -80,7 +80,12 @@ class KeyMap:
 
         A tensor that cannot be split comes whole, so that its shape is told with all other faults.
         """
-        return {ours: self._part(ours, tensors[theirs]) for ours, theirs in match.ours.items()}
+        return {
+            ours: tensors[theirs]
+            if _translate(self.plain(theirs), self.also) is not None
+            else self._part(ours, tensors[theirs])
+            for ours, theirs in match.ours.items()
+        }
 
     def write(
         self, tensors: Mapping[str, Tensor], prefix: Callable[[str], str]

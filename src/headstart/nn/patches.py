@@ -86,6 +86,7 @@ class PatchProjection(nn.Module):
     def __init__(self, channels: int, side: int, width: int, *, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(width, channels, side, side))
+        self.bias: nn.Parameter | None
         self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if bias else None)
 
     def forward(self, values: Tensor) -> Tensor:
@@ -150,7 +151,8 @@ class GridPositions(nn.Module):
         table = flat[len(flat) - self.side**2 :]
         if grid == (self.side, self.side):
             return table
-        square = table.T.reshape(1, -1, self.side, self.side)
+        # Channels last: in any other order torch 2.13 resizes wrongly, antialiased, to one column.
+        square = table.reshape(1, self.side, self.side, -1).permute(0, 3, 1, 2)
         return self.resize(square, grid)[0].flatten(1).T
 
 
