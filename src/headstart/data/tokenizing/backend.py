@@ -19,12 +19,14 @@ class Backend(Protocol):
     Attributes:
         frame: special tokens round one text.
         pair_frame: special tokens round and between two.
+        kind: how texts become tokens, in the words of the field.
         content: everything that decides which tokens a text becomes.
         open_ends: ends of a text that what follows may still change, longest first.
     """
 
     frame: Frame
     pair_frame: Frame
+    kind: str
     content: str
     open_ends: tuple[str, ...]
 
@@ -64,6 +66,7 @@ class Library:
         tokenizer.no_truncation()
         self.library = tokenizer
         self.frame, self.pair_frame = frames(tokenizer)
+        self.kind = type(tokenizer.model).__name__
         self.content = tokenizer.to_str()
         if tokenizer.encode_special_tokens:
             self.content += "\nspecial tokens are text"

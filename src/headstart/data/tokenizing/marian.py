@@ -62,6 +62,7 @@ class Marian:
         self.frame = Frame(((FIRST, 0), (end, 0)))
         self.pair_frame = Frame(((FIRST, 0), (SECOND, 0), (end, 0)))
         self.open_ends: tuple[str, ...] = ()
+        self.kind = "SentencePiece"
         self.content = json.dumps([self._library.to_str(), ids, self._words])
 
     def bodies(self, texts: Sequence[str]) -> list[list[int]]:
