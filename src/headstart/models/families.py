@@ -9,6 +9,8 @@ from headstart.errors import unknown_name
 from headstart.models.bart import BART
 from headstart.models.bert import BERT
 from headstart.models.bridge import INSTALL, bridgeable, bridged_family
+from headstart.models.deberta import DEBERTA_V2
+from headstart.models.dinov2 import DINOV2, DINOV2_WITH_REGISTERS
 from headstart.models.distilbert import DISTILBERT
 from headstart.models.family import Family
 from headstart.models.gpt2 import GPT2
@@ -16,22 +18,14 @@ from headstart.models.llama import LLAMA_FAMILIES
 from headstart.models.marian import MARIAN
 from headstart.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from headstart.models.t5 import T5_FAMILIES
+from headstart.models.vit import DEIT, VIT
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (
-        BERT,
-        ROBERTA,
-        XLM_ROBERTA,
-        CAMEMBERT,
-        DISTILBERT,
-        GPT2,
-        *LLAMA_FAMILIES,
-        *T5_FAMILIES,
-        BART,
-        MARIAN,
-    )
-}
+    for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, DEBERTA_V2, GPT2,
+                   *LLAMA_FAMILIES, *T5_FAMILIES, BART, MARIAN, VIT, DEIT,
+                   DINOV2, DINOV2_WITH_REGISTERS)
+}  # fmt: skip
 
 
 def family_of(values: Mapping[str, Any]) -> Family:

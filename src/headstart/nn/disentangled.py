@@ -5,8 +5,8 @@ far away the key is ("c2p"); a key's content with how far away the query is ("p2
 vectors of their own, the same for all blocks. The first term is `attend`'s; the others are the bias
 that it adds. (https://arxiv.org/abs/2006.03654)
 
-All pairs on a diagonal are as far apart, so a term is one product of L tokens with 2 L distances,
-read along its diagonals: nothing is gathered for each pair.
+A term is one product of all tokens with each bucket of distances that they can meet, out of which
+every pair takes its own: no vector is kept for a pair.
 
 Shapes: B rows, T tokens of all rows, L tokens in the longest row, D width, H heads, d width of a
 head, K buckets of distances on either side, S buckets that a row of L tokens can meet.
@@ -59,14 +59,12 @@ class Distances:
         return reach
 
     def slots(self, layout: Layout) -> Tensor:
-        """(2 L + 1,) int64, 0 to S - 1: the bucket of each distance from -L to L."""
+        """(L, L) int64, 0 to S - 1: the bucket of each query's distance from each key."""
 
         def make() -> Tensor:
-            longest, reach = layout.longest, self.reach(layout.longest)
-            distances = torch.arange(2 * longest + 1, device=layout.device) - longest
-            first = self.num_buckets - reach
-            # Nothing is L apart; clamped, what stands for it is another's and is never read.
-            return (self(distances) - first).clamp(0, 2 * reach - 1)
+            places = torch.arange(layout.longest, device=layout.device)
+            first = self.num_buckets - self.reach(layout.longest)
+            return self(places[:, None] - places[None, :]) - first
 
         slots: Tensor = layout.once(("distances", self), make)
         return slots
@@ -207,8 +205,8 @@ class ContentToPosition(nn.Module):
 
     def forward(self, contents: Contents, distances: Tensor, slots: Tensor) -> Tensor:
         """Scores (B, H, L, L) from vectors (S, D) and `Distances.slots`."""
-        keys = self.project(distances, contents.key_map).index_select(0, slots[:-1].flip(0))
-        return diagonals(contents.queries @ _columns(keys, contents.queries))
+        products = contents.queries @ _columns(self.project(distances, contents.key_map), contents)
+        return products.gather(-1, slots.expand(*products.shape[:2], -1, -1))
 
 
 class PositionToContent(nn.Module):
@@ -224,19 +222,9 @@ class PositionToContent(nn.Module):
 
     def forward(self, contents: Contents, distances: Tensor, slots: Tensor) -> Tensor:
         """Scores (B, H, L, L) from vectors (S, D) and `Distances.slots`."""
-        queries = self.project(distances, contents.query_map).index_select(0, slots[1:])
-        return diagonals(contents.keys @ _columns(queries, contents.keys)).transpose(-1, -2)
-
-
-def diagonals(products: Tensor) -> Tensor:
-    """(..., L, 2 L) to (..., L, L), row i from column L - 1 - i on. A view: nothing is moved.
-
-    Column c of row i holds what is c - (L - 1) behind i: a column going in is a diagonal coming
-    out.
-    """
-    longest = products.shape[-2]
-    flat = products.flatten(-2)[..., longest - 1 : -1]
-    return torch.unflatten(flat, -1, (longest, 2 * longest - 1))[..., :longest]
+        products = contents.keys @ _columns(self.project(distances, contents.query_map), contents)
+        by_key = products.gather(-1, slots.T.expand(*products.shape[:2], -1, -1))
+        return by_key.transpose(-1, -2)
 
 
 class DisentangledAttention(nn.Module):
@@ -319,6 +307,7 @@ class DisentangledAttention(nn.Module):
         return x.replace(self.query(x.values)), x.replace(self.key(x.values))
 
 
-def _columns(vectors: Tensor, like: Tensor) -> Tensor:
+def _columns(vectors: Tensor, contents: Contents) -> Tensor:
     """(S, H * d) to (H, d, S), as tokens (B, H, L, d) are multiplied with."""
-    return torch.unflatten(vectors, 1, like.shape[1::2]).permute(1, 2, 0)
+    _, num_heads, _, width = contents.keys.shape
+    return torch.unflatten(vectors, 1, (num_heads, width)).permute(1, 2, 0)
