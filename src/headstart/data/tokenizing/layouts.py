@@ -12,7 +12,7 @@ from headstart.data.tokenizing.added import Named, add_tokens, resolve_named
 from headstart.data.tokenizing.backend import Backend, Cleaned, Clip, Library
 from headstart.data.tokenizing.marian import Marian
 from headstart.data.tokenizing.settings import Settings
-from headstart.errors import CheckpointError, nearest
+from headstart.errors import CheckpointError
 
 WHOLE = "tokenizer.json"
 BRACKETS = {name: f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
@@ -195,9 +195,8 @@ def _complete(settings: Settings, name: str | None) -> Layout:
     kind = f"model_type {settings.model_type!r}" if settings.model_type else "of no model_type"
     if layout is None:
         what = f"tokenizer_class {name!r}" if name else kind
-        near = nearest(name, LAYOUTS) if name else nearest(settings.model_type or "", CLASSES)
         raise CheckpointError(
-            f"{folder}: holds no {WHOLE}, and headstart reads {what} from nothing else.{near} {fix}"
+            f"{folder}: holds no {WHOLE}, and headstart reads {what} from nothing else. {fix}"
         )
     missing = [file for file in layout.files if not (folder / file).exists()]
     if not missing:
