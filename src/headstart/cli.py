@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from headstart.commands.cache import cache_command
+from headstart.commands.export import export_command
 from headstart.commands.models import models_command
 from headstart.errors import (
     HeadstartError,
@@ -233,6 +234,7 @@ def demo_command(
     _show(verdict, json, next_commands(out))
 
 
+app.command("export")(export_command)
 app.command("models")(models_command)
 app.command("cache")(cache_command)
 

@@ -13,8 +13,8 @@ OUT = typer.Option(metavar="DIR", help="A new or empty folder. Default: MODEL-FO
 INT8 = typer.Option("--int8", help="Store the weights of an ONNX graph in 8 bits.")
 TOLERANCE = typer.Option(metavar="X", help="Largest difference of a logit that is let pass. "
                          "Default: 0.001; 0.5 with --int8.")  # fmt: skip
-ROWS = typer.Option(metavar="FILE", help="Texts to compare on, 1,000 at most; labels are not needed. "
-                    "Default: what the run got wrong, or a few sentences.")  # fmt: skip
+ROWS = typer.Option(metavar="FILE", help="Texts to compare on, 1,000 at most; labels are not "
+                    "needed. Default: what the run got wrong, or a few sentences.")  # fmt: skip
 
 
 def export_command(
@@ -26,6 +26,8 @@ def export_command(
     rows: Annotated[str | None, ROWS] = None,
 ) -> None:
     """Write a trained model as others have it, its answers compared first.
+
+    Nothing is left where they differ by more than the tolerance. FORMAT is one of:
 
       hf                      AutoModelForSequenceClassification of transformers
                               opens it; for a model with --pooling family
