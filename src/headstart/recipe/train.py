@@ -24,7 +24,8 @@ class Lora(Values):
         rank: of each update.
         alpha: an update is scaled by alpha / rank. Default: twice the rank.
         targets: "attention", the maps to queries, keys, values and output; "all-linear", every
-            linear map of the blocks; or a pattern of names, as in `Stage.train`.
+            linear map of the blocks; or a pattern of names as in `Stage.train`, or of their last
+            parts, such as "query|value".
         dropout: probability of zeroing an element of what an update reads.
         rslora: scale by alpha / sqrt(rank) instead (Kalajdzievski 2023).
         dora: train the length of each row of the weights on its own (Liu et al. 2024).
