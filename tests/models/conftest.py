@@ -132,11 +132,13 @@ def make(hf):
     def build(name: str = "BertModel", **settings: object) -> nn.Module:
         torch.manual_seed(0)
         settings.setdefault("attn_implementation", "eager")
-        family = re.split("LMHead|DoubleHeads|Model|For", name)[0]
+        family = re.split("LMHead|DoubleHeads|(?:Encoder|MT)?Model|For", name)[0]
         config = getattr(hf, f"{family}Config")(**(FAMILY_SIZES[family] | settings))
         model = getattr(hf, name)(config).eval()
-        for parameter in model.parameters():
-            nn.init.normal_(parameter, std=0.2)  # fresh biases and norms are constants: hide swaps
+        moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        biases = [b for name, b in model.named_buffers() if name == "final_logits_bias"]
+        for tensor in [*moving, *biases]:
+            nn.init.normal_(tensor, std=0.2)  # fresh biases and norms are constants: hide swaps
         return model
 
     return build
@@ -159,6 +161,15 @@ def tokens() -> Ragged:
     generator = torch.Generator().manual_seed(7)
     return Ragged.from_rows(
         [torch.randint(1, 101, (length,), generator=generator) for length in LENGTHS]
+    )
+
+
+@pytest.fixture
+def targets() -> Ragged:
+    """As many rows as `tokens`, of other lengths; words of the smaller of two vocabularies."""
+    generator = torch.Generator().manual_seed(9)
+    return Ragged.from_rows(
+        [torch.randint(1, 79, (length,), generator=generator) for length in (5, 1, 13, 3)]
     )
 
 

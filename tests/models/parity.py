@@ -6,6 +6,7 @@ Shapes: B texts, T tokens of all texts, L tokens in the longest, C classes.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,15 +123,26 @@ def a_network(folder: Path, pooling: str) -> Network:
     said = checkpoint.classifier
     bias = said.head_bias if pooling == "family" else True
     head = nn.Linear(checkpoint.backbone.width, len(LABELS), bias)
-    network = Network(checkpoint.backbone, new[pooling](), head, 0.3 if said.dropout_key else 0.0)
+    dropout = 0.3 if said and said.dropout_key else 0.0
+    network = Network(checkpoint.backbone, new[pooling](), head, dropout)
     for parameter in [*network.pool.parameters(), *head.parameters()]:
         nn.init.normal_(parameter, std=0.2)
     return network.eval()
 
 
 @torch.no_grad()
-def assert_saved_is_opened(hf, source: Path, folder: Path, pooling: str, tokens: Ragged) -> None:
-    """What is saved comes back bit for bit, and transformers computes the same from it."""
+def assert_saved_is_opened(
+    hf,
+    source: Path,
+    folder: Path,
+    pooling: str,
+    tokens: Ragged,
+    opens: Callable[[Path], nn.Module] | None = None,
+) -> None:
+    """What is saved comes back bit for bit, and transformers computes the same from it.
+
+    `opens` opens a bare backbone, where transformers' AutoModel is another.
+    """
     network = a_network(source, pooling)
     folder.mkdir()
     save_network(folder, network, source=source, labels=LABELS, pooling=pooling, max_length=13)
@@ -139,14 +151,15 @@ def assert_saved_is_opened(hf, source: Path, folder: Path, pooling: str, tokens:
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert torch.equal(opened(tokens), network(tokens))
-    key = FAMILIES[network.backbone.family].classifier.dropout_key
+    said = FAMILIES[network.backbone.family].classifier
+    key = said.dropout_key if said else None
     assert opened.dropout.p == (0.3 if key else 0.0)
     checkpoint = open_checkpoint(folder)
     assert (checkpoint.labels, checkpoint.max_length) == (LABELS, 13)
     written = {key: 0.3} if key else {}
     assert checkpoint.backbone.hf_config() == network.backbone.hf_config() | written
     if pooling != "family":
-        theirs = hf.AutoModel.from_pretrained(folder).eval()
+        theirs = (opens or hf.AutoModel.from_pretrained)(folder).eval()
         hidden = theirs(**inputs(theirs, tokens)).last_hidden_state
         want, got = tokens.layout.pack(hidden), network.backbone(tokens).values
         torch.testing.assert_close(got, want, **CLOSE)
@@ -231,6 +244,24 @@ def assert_text_to_text_matches(theirs: nn.Module, source: Ragged, target: Ragge
     loss = F.cross_entropy(got.values, target.values)
     torch.testing.assert_close(loss, want.loss, **CLOSE)
     _assert_language_gradients_match(ours, loss, theirs, want.loss)
+
+
+@torch.no_grad()
+def assert_greedy_matches(theirs: nn.Module, source: Ragged, steps: int = 7) -> None:
+    """An encoder with a decoder: word after word the likeliest, as transformers generates."""
+    ours = language_model(theirs)
+    end = theirs.config.eos_token_id
+    given = inputs(theirs, source)
+    want = theirs.generate(**given, max_new_tokens=steps, do_sample=False, num_beams=1,
+                           forced_eos_token_id=None)  # fmt: skip
+    got = torch.full((source.layout.num_rows, 1), ours.start)
+    for step in range(want.shape[1] - 1):
+        target = Ragged.from_padded(got, [step + 1] * len(got))
+        words = ours(source, target).last().argmax(1)
+        ended = (got[:, 1:] == end).any(1)
+        words = words.masked_fill(ended, theirs.config.pad_token_id)
+        got = torch.cat([got, words[:, None]], 1)
+    assert torch.equal(got, want)
 
 
 def _assert_language_gradients_match(
