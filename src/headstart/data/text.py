@@ -111,6 +111,11 @@ class Tokenizer:
             ) from error
 
     @property
+    def kind(self) -> str:
+        """How texts become tokens: "WordPiece", "BPE", "Unigram", ..."""
+        return self._backend.kind
+
+    @property
     def vocab_size(self) -> int:
         """Number of token ids, added tokens included."""
         return len(self.vocabulary)

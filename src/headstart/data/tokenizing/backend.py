@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import tokenizers
 
 from headstart.data.tokenizing.frame import Frame, frames
+from headstart.data.tokenizing.words import Words, words_stand_alone
 
 CLEANED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What `clean_up_tokenization_spaces` rejoins, in transformers' order."""
@@ -73,9 +74,15 @@ class Library:
         added = tokenizer.get_added_tokens_decoder()
         self.open_ends: tuple[str, ...] = ()
         self._special = {number for number, token in added.items() if token.special}
+        self._bodies: Callable[[Sequence[str]], list[list[int]]] = self._whole
+        if words_stand_alone(tokenizer):
+            self._bodies = Words(tokenizer)
 
     def bodies(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens not added."""
+        return self._bodies(texts)
+
+    def _whole(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self.library.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
