@@ -12,11 +12,12 @@ from headstart.models.backbone import Backbone
 from headstart.models.keymap import KeyMap
 from headstart.models.language import LanguageModel, TextToText
 
-POOLER, HEAD, DECODER, LM_HEAD = "pooler.", "head.", "decoder.", "lm_head."
-"""What our names start with: of a pooler's and a head's parameters, of an encoder-decoder's decoder
-and of the map to the vocabulary. A backbone's start with none of them."""
+POOLER, HEAD, DECODER, LM_HEAD, PAIR = "pooler.", "head.", "decoder.", "lm_head.", "pair."
+"""What our names start with: of a pooler's and a head's parameters, of an encoder-decoder's
+decoder, of the map to the vocabulary and of what a pair has besides its image tower. A backbone's
+start with none of them."""
 
-PARTS = (POOLER, HEAD, DECODER, LM_HEAD)
+PARTS = (POOLER, HEAD, DECODER, LM_HEAD, PAIR)
 
 Values = Mapping[str, Any]
 """What a config.json holds."""

@@ -37,6 +37,7 @@ TOKENIZER_FILES = (
     "target.spm",
     "target_vocab.json",
 )
+IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
 POOLINGS = ("family", *POOLS)
 SENTENCE_MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
@@ -161,7 +162,7 @@ def _write_sentence_files(folder: Path, width: int, pooling: str, max_length: in
 def _copy_tokenizer(
     source: Path, folder: Path, max_length: int, more: Mapping[str, Any] | None = None
 ) -> None:
-    for name in TOKENIZER_FILES:
+    for name in (*TOKENIZER_FILES, *IMAGE_FILES):
         if (source / name).exists():
             shutil.copyfile(source / name, folder / name)
     old = source / "tokenizer_config.json"
