@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from tests.conftest import PRODUCT, reviews, save_tokenizer
 from tests.training.test_stage import equal, rows, train, weights
 
 from headstart.models.families import FAMILIES
+from headstart.models.weights import write_weights
 from headstart.training import stage
 from headstart.training.model import open_trained
 
@@ -19,6 +19,9 @@ SIZES = {
     "roberta": {"hidden_size": 20, "num_hidden_layers": 2, "num_attention_heads": 5,
                 "intermediate_size": 29, "type_vocab_size": 1, "pad_token_id": 0},
     "distilbert": {"dim": 20, "n_layers": 2, "n_heads": 5, "hidden_dim": 29},
+    "gpt2": {"n_embd": 20, "n_layer": 2, "n_head": 5, "n_positions": 37, "eos_token_id": 3},
+    "qwen3": {"hidden_size": 20, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "head_dim": 6, "intermediate_size": 29},
 }  # fmt: skip
 
 
@@ -37,8 +40,8 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         for name, parameter in backbone.named_parameters():
             norm = "norm" in name and name.endswith("weight")
             parameter.copy_(torch.randn_like(parameter) * (0.1 if norm else 0.3) + float(norm))
-    state = {family.their_name(n, whole=False): t for n, t in backbone.state_dict().items()}
-    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    state = family.their_weights(backbone.state_dict(), whole=False)
+    write_weights(folder / "model.safetensors", state)
     (folder / "config.json").write_text(json.dumps(backbone.hf_config()))
     return folder
 
@@ -58,9 +61,13 @@ def test_a_head_then_everything_learns_and_is_saved(tiny, pooling):
 
 
 def test_the_family_head_trains_alike_with_and_without_the_store(tiny, monkeypatch, own_cache):
-    """A pooler that is new, and RoBERTa's dropout in front of it, lie behind what is kept."""
+    """A pooler that is new, and RoBERTa's dropout in front of it, lie behind what is kept.
+
+    A decoder's last token is kept itself: nothing stands between it and the head.
+    """
     cached = train(tiny, {"train": "head"}, pooling="family")[0]
-    assert cached.record["cached_parts"] == 3
+    decoder = json.loads((tiny / "config.json").read_text())["model_type"] in ("gpt2", "qwen3")
+    assert cached.record["cached_parts"] == (4 if decoder else 3)
     monkeypatch.setattr(stage, "frozen_depth", lambda network: 0)
     monkeypatch.setenv("HEADSTART_CACHE", str(own_cache / "other"))
     plain = train(tiny, {"train": "head"}, pooling="family")[0]

@@ -145,6 +145,7 @@ def _family(name: str, their_name: str) -> Family:
         classifier=last_token_classifier(f"{their_name}ForSequenceClassification"),
         language=Language(f"{their_name}ForCausalLM", partial(_language, name)),
         ties=partial(_ties, name),
+        kind="text decoder",
     )
 
 

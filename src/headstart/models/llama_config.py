@@ -198,6 +198,8 @@ class LlamaConfig:
             ValueError: one line for each value that is missing or cannot be honoured.
         """
         values = SILENT[family] | dict(values) | {"model_type": family, ROPE: read_rope(values)}
+        if not {"hidden_size", "num_attention_heads"} <= values.keys():
+            values |= {"head_dim": 2, "num_key_value_heads": None}  # no fault of their own
         return read_config(cls, NAMES[family], values, ONLY | {"use_mrope": False})
 
     def to_hf(self) -> dict[str, Any]:

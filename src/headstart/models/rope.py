@@ -20,6 +20,7 @@ from headstart.errors import nearest
 from headstart.nn.position import Rotary, rotary_rates
 
 KEY = "rope_parameters"
+PLACE = f"{KEY} or rope_scaling"
 BASE = 10_000.0
 """Su et al. 2021, section 3.2.2; where a config.json names none."""
 
@@ -71,31 +72,31 @@ def rope_faults(rope: Said) -> list[str]:
     kind = rope["rope_type"]
     if not isinstance(kind, str) or kind not in _KINDS:
         return [
-            f"{KEY}, rope_type: {kind!r} is not supported.{nearest(str(kind), _KINDS)} "
+            f"{PLACE}, rope_type: {kind!r} is not supported.{nearest(str(kind), _KINDS)} "
             f"Known: {', '.join(_KINDS)}."
         ]
     faults = [
-        f"{KEY}, {key}: {rope[key]!r} is not supported. Known: {', '.join(_NUMBERS)}, truncate."
+        f"{PLACE}, {key}: {rope[key]!r} is not supported. Known: {', '.join(_NUMBERS)}, truncate."
         for key in rope
         if key not in {*_NUMBERS, "rope_type", "truncate", "partial_rotary_factor"}
     ]
     if rope.get("partial_rotary_factor") not in (None, 1):
         faults.append(
-            f"{KEY}, partial_rotary_factor: {rope['partial_rotary_factor']!r} is not supported, "
+            f"{PLACE}, partial_rotary_factor: {rope['partial_rotary_factor']!r} is not supported, "
             "only 1.0."
         )
     if rope.get("truncate") not in (None, True, False):
-        faults.append(f"{KEY}, truncate: must be true or false; got {rope['truncate']!r}.")
+        faults.append(f"{PLACE}, truncate: must be true or false; got {rope['truncate']!r}.")
     needed = {"rope_theta", *_NEEDED[kind]}
     for key in _NUMBERS:
         value = rope.get(key)
         if value is None and key in needed:
-            faults.append(f"{KEY}, {key}: is missing; {kind} needs it.")
+            faults.append(f"{PLACE}, {key}: is missing; {kind} needs it.")
         elif value is not None and not _above_0(value):
-            faults.append(f"{KEY}, {key}: must be a number above 0; got {value!r}.")
+            faults.append(f"{PLACE}, {key}: must be a number above 0; got {value!r}.")
     if not faults and kind == "llama3" and rope["low_freq_factor"] >= rope["high_freq_factor"]:
         faults.append(
-            f"{KEY}, low_freq_factor: must be below high_freq_factor {rope['high_freq_factor']}; "
+            f"{PLACE}, low_freq_factor: must be below high_freq_factor {rope['high_freq_factor']}; "
             f"got {rope['low_freq_factor']}."
         )
     return faults
