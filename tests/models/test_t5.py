@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -221,13 +222,16 @@ def test_bfloat16_is_near(make, tokens, targets):
 
 @torch.no_grad()
 def test_the_bias_is_shared_and_owned_once(make, tokens):
-    ours, _ = backbone_and_rest(make("T5EncoderModel"))
+    first, _ = backbone_and_rest(make("T5EncoderModel"))
+    ours = copy.deepcopy(first)  # as each arm of a comparison has it
+    before = first(tokens).values
     owned = [name for name in ours.state_dict() if "relative" in name]
     assert owned == ["blocks.0.attention.relative.table.weight"]
     states = ours.hidden_states(tokens)
     ours.blocks[0].attention.relative.table.weight.mul_(-3)
     later = ours.blocks[2](states[2]).values
-    assert not torch.allclose(later, ours.finish[0](states[3].values)), "it reaches the last block"
+    assert not torch.allclose(ours.finish(later), states[3].values), "it reaches the last block"
+    assert torch.equal(first(tokens).values, before), "and not the one it was copied from"
 
 
 def test_values_that_are_not_honoured_come_all_at_once(save):
