@@ -174,6 +174,23 @@ def test_a_saved_classifier_reads_batches_in_transformers(hf, save, tmp_path, na
     torch.testing.assert_close(network(Ragged.from_rows(rows)), want, **CLOSE)
 
 
+@pytest.mark.parametrize("name", WORDS)
+@torch.no_grad()
+def test_an_empty_text_is_read_alike_where_it_is_all_padding(hf, save, tmp_path, name):
+    """It is one end-of-text token, and that is what rows are padded with."""
+    _, source = save(name, eos_token_id=8, pad_token_id=None)
+    give_tokenizer(source)
+    network, folder = a_network(source, "family"), tmp_path / "model"
+    folder.mkdir()
+    save_network(folder, network, source=source, labels=LABELS, pooling="family", max_length=13)
+    theirs = hf.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    padded = torch.tensor([[8, 8, 8], [3, 7, 5], [8, 7, 8]])
+    mask = torch.tensor([[1, 0, 0], [1, 1, 1], [1, 1, 0]])
+    want = theirs(padded, attention_mask=mask).logits
+    rows = [row[: int(seen.sum())] for row, seen in zip(padded, mask, strict=True)]
+    torch.testing.assert_close(network(Ragged.from_rows(rows)), want, **CLOSE)
+
+
 def test_nothing_is_said_about_padding_where_no_token_will_do(save, tmp_path):
     none = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
     _, source = save("GPT2Model", **none)

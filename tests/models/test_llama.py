@@ -261,7 +261,8 @@ def test_config_goes_there_and_back(make, name, settings):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_config_leaves_out_is_as_transformers_has_it(hf, name):
     said = {"vocab_size": 101, "hidden_size": 64, "num_hidden_layers": 31,
-            "num_attention_heads": 32, "intermediate_size": 31, "max_position_embeddings": 17}  # fmt: skip
+            "num_attention_heads": 32, "intermediate_size": 31,
+            "max_position_embeddings": 17}  # fmt: skip
     ours = LlamaConfig.from_hf(name.lower(), said)
     theirs = LlamaConfig.from_hf(name.lower(), getattr(hf, f"{name}Config")(**said).to_dict())
     for one in ("key_heads", "width_of_head", "rope", "attention_bias", "inner_bias", "tied",
