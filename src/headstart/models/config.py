@@ -116,7 +116,7 @@ def size_faults(config: Sizes, names: Mapping[str, str], sizes: Iterable[str]) -
 
 
 def count_faults(
-    config: Config, names: Mapping[str, str], counts: Iterable[str], least: int = 1
+    config: Sizes, names: Mapping[str, str], counts: Iterable[str], least: int = 1
 ) -> list[str]:
     """One fault for each count that is no whole number, or below the least there can be."""
     values = {names[name]: getattr(config, name) for name in counts}
