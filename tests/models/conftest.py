@@ -81,12 +81,24 @@ BART = {
     "decoder_start_token_id": 2,
     "forced_eos_token_id": 2,
 }
+MODERNBERT = {
+    "vocab_size": 101,
+    "hidden_size": 28,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 31,
+    "max_position_embeddings": 17,
+    "global_attn_every_n_layers": 2,
+    "local_attention": 7,
+    "pad_token_id": 9,
+}
 FAMILY_SIZES = {
     "Bert": SIZES,
     "Roberta": ROBERTA,
     "XLMRoberta": ROBERTA,
     "Camembert": ROBERTA,
     "DebertaV2": DEBERTA,
+    "ModernBert": MODERNBERT,
     "DistilBert": {
         "vocab_size": 101,
         "dim": 22,

@@ -9,6 +9,7 @@ from headstart.errors import unknown_name
 from headstart.models.bart import BART
 from headstart.models.bert import BERT
 from headstart.models.bridge import INSTALL, bridgeable, bridged_family
+from headstart.models.clip import CLIP_FAMILIES
 from headstart.models.deberta import DEBERTA_V2
 from headstart.models.dinov2 import DINOV2, DINOV2_WITH_REGISTERS
 from headstart.models.distilbert import DISTILBERT
@@ -16,15 +17,17 @@ from headstart.models.family import Family
 from headstart.models.gpt2 import GPT2
 from headstart.models.llama import LLAMA_FAMILIES
 from headstart.models.marian import MARIAN
+from headstart.models.modernbert import MODERNBERT
 from headstart.models.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
+from headstart.models.siglip import SIGLIP_FAMILIES
 from headstart.models.t5 import T5_FAMILIES
 from headstart.models.vit import DEIT, VIT
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, DEBERTA_V2, GPT2,
+    for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, DEBERTA_V2, MODERNBERT, GPT2,
                    *LLAMA_FAMILIES, *T5_FAMILIES, BART, MARIAN, VIT, DEIT,
-                   DINOV2, DINOV2_WITH_REGISTERS)
+                   DINOV2, DINOV2_WITH_REGISTERS, *CLIP_FAMILIES, *SIGLIP_FAMILIES)
 }  # fmt: skip
 
 
