@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test check format bench newest clean
 
 help:
 	@echo "make install   set up .venv with everything"
@@ -12,6 +12,7 @@ help:
 	@echo "make test      the whole test suite"
 	@echo "make check     formatting, lint, types, layering, tests"
 	@echo "make bench     the benchmarks, side by side with other tools"
+	@echo "make newest    parity with the newest transformers and peft, in .venv-newest"
 
 install: $(VENV)/.ready
 
@@ -45,5 +46,13 @@ bench: install
 	$(BIN)/python benchmarks/pooling.py
 	$(BIN)/python benchmarks/main_job.py
 
+newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	grep '^torch==' constraints.txt > .venv-newest/constraints.txt
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-newest/constraints.txt -e '.[test]'
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-newest/constraints.txt --upgrade transformers peft tokenizers huggingface-hub
+	.venv-newest/bin/python -m pip list | grep -E '^(transformers|peft|tokenizers|torch) '
+	.venv-newest/bin/python -m pytest tests/models tests/generation tests/export tests/data
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest runs .pytest_cache .mypy_cache .ruff_cache

@@ -208,4 +208,5 @@ BART = Family(
     ties=_ties,
     settle=settle_bias,
     default_pooling="mean",
+    kind="text encoder and decoder",
 )

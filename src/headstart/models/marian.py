@@ -162,4 +162,5 @@ MARIAN = Family(
     ties=_ties,
     settle=settle_bias,
     default_pooling="mean",
+    kind="text encoder and decoder",
 )

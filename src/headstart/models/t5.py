@@ -255,6 +255,7 @@ def _family(name: str, their_name: str) -> Family:
         ties=_ties,
         settle=_settle,
         default_pooling="mean",
+        kind="text encoder and decoder",
     )
 
 
