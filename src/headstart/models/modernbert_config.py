@@ -24,7 +24,7 @@ from headstart.models.config import (
 )
 from headstart.models.llama_config import FULL, SLIDING
 from headstart.models.rope import KEY as ROPE
-from headstart.models.rope import read_rope, rope_faults
+from headstart.models.rope import PLACE, read_rope, rope_faults
 
 HF_NAMES = {  # our field: their key
     "vocabulary": "vocab_size",
@@ -167,7 +167,13 @@ class ModernBertConfig:
         said = {**values, ROPE: _ropes(values)}
         types = values.get("layer_types")
         said["layer_types"] = tuple(types) if isinstance(types, list) else types
-        return read_config(cls, HF_NAMES, said, only)
+        config = read_config(cls, HF_NAMES, said, only)
+        if (config.width // config.num_heads) % 2:
+            raise ValueError(
+                f"num_attention_heads: leaves {config.width // config.num_heads} of hidden_size "
+                f"{config.width} to a head; must be even, because pairs of elements turn."
+            )
+        return config
 
     def to_hf(self) -> dict[str, Any]:
         """The values of a config.json, in both spellings; `from_hf` reads an equal config."""
@@ -192,23 +198,20 @@ def _pattern(every: int, num_blocks: int) -> tuple[str, ...]:
 
 def _ropes(values: Mapping[str, Any]) -> Any:
     """How heads turn in either kind of block; what cannot be read comes back as it is."""
-    said = values.get(ROPE) or {}
+    said, scaling = values.get(ROPE) or {}, values.get("rope_scaling") or {}
     if not isinstance(said, Mapping) or not said.keys() <= BASES.keys():
         return said
+    tables = {kind: said.get(kind) or {} for kind in BASES}
+    for table in (scaling, *tables.values()):
+        if not isinstance(table, Mapping):
+            return table
     bases = {kind: values.get(key, BASES[kind]) for kind, key in OLD_BASES.items()}
     bases[SLIDING] = bases[FULL] if bases[SLIDING] is None else bases[SLIDING]
-    ropes = {}
-    for kind, base in bases.items():
-        both = [_mapping(said.get(kind)), _mapping(values.get("rope_scaling"))]
-        rope = {"rope_theta": base} | both[0] | both[1]
-        longest = {"max_position_embeddings": values.get("max_position_embeddings", 8192)}
-        ropes[kind] = read_rope({ROPE: rope} | longest)
-    return ropes
-
-
-def _mapping(said: Any) -> dict[str, Any]:
-    """What a config.json says of one kind of rotary places; refused later if it is no table."""
-    return dict(said or {}) if isinstance(said, Mapping | None) else {"rope_type": said}
+    longest = {"max_position_embeddings": values.get("max_position_embeddings", 8192)}
+    return {
+        kind: read_rope({ROPE: {"rope_theta": bases[kind]} | {**table, **scaling}} | longest)
+        for kind, table in tables.items()
+    }
 
 
 def _name_faults(config: ModernBertConfig) -> Iterator[str]:
@@ -228,18 +231,14 @@ def _rope_faults(ropes: Any) -> Iterator[str]:
         yield f"{ROPE}: must be a table of {' and '.join(BASES)}, each a table; got {ropes!r}."
         return
     for kind, rope in ropes.items():
+        either = f"rope_theta, or {OLD_BASES[kind]}:"
         for fault in rope_faults(rope):
-            yield f"{ROPE}, {kind}, {fault.removeprefix(f'{ROPE}, ')}"
+            said = fault.removeprefix(f"{PLACE}, ").replace("rope_theta:", either)
+            yield f"{ROPE}, {kind}, {said}"
 
 
 def _layer_faults(config: ModernBertConfig) -> Iterator[str]:
-    """The faults of blocks and heads, where the sizes have none."""
-    head_width = config.width // config.num_heads
-    if head_width % 2:
-        yield (
-            f"num_attention_heads: leaves {head_width} of hidden_size {config.width} to a head; "
-            "must be even, because pairs of elements turn."
-        )
+    """The faults of `layer_types`, where the sizes have none."""
     types = config.layer_types
     if types is None:
         return
