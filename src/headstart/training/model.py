@@ -6,6 +6,7 @@ Shapes: N texts, C classes.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,6 +19,8 @@ from torch import Tensor
 from headstart.data.batches import RaggedStore, plan_reading, take
 from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import CheckpointError, HeadstartError, nearest
+from headstart.models.adapters import Base, Origin, open_adapter, save_adapter, weights_digest
+from headstart.models.attach import bare, carried
 from headstart.models.checkpoint import open_network, save_network
 from headstart.models.network import Network
 from headstart.tasks.classify import Classify
@@ -26,6 +29,7 @@ from headstart.training.progress import Progress, Silent
 
 SCHEMA = "headstart.model/1"
 DESCRIPTION = "headstart.json"
+ADAPTER = "adapter"
 PROOF_ROWS = 16
 REPAIR = "Copy the model again, or give the command again that made it."
 FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -50,6 +54,9 @@ class Trained:
         pooling: "cls", "mean" or "family".
         origin: folder whose tokenizer files are handed on when the model is saved.
         provenance: what it was trained from and on, as plain values.
+        adapter: folder of the adapter that was merged into the network, handed on when the model
+            is saved; None where there is none.
+        base: the weights under a prefix or bottlenecks that the network carries; None: its own.
     """
 
     network: Network
@@ -59,6 +66,8 @@ class Trained:
     pooling: str
     origin: Path
     provenance: dict[str, Any] = field(default_factory=dict)
+    adapter: Path | None = None
+    base: Origin | None = None
 
     def logits(self, texts: Sequence[str], progress: Progress | None = None) -> Tensor:
         """Logits (N, C) float32 of N texts, in their order."""
@@ -91,15 +100,32 @@ def open_trained(folder: str | Path) -> Trained:
     description = _describe(folder)
     network = open_network(folder).eval()
     _check_fit(folder / DESCRIPTION, description, network)
+    tokenizer = Tokenizer.open(folder)
+    carries = description.get("carries") is not None
+    merged = not carries and (folder / ADAPTER).is_dir()
     return Trained(
-        network=network,
-        tokenizer=Tokenizer.open(folder),
+        network=_carrying(folder, description, network) if carries else network,
+        tokenizer=tokenizer,
         task=Classify(tuple(description["labels"])),
         max_length=description["max_length"],
         pooling=description["pooling"],
         origin=folder,
         provenance=description["provenance"],
+        adapter=folder / ADAPTER if merged else None,
     )
+
+
+def _carrying(folder: Path, description: dict[str, Any], network: Network) -> Network:
+    """A folder's network with the prefix or the bottlenecks that lie beside it."""
+    base = Base(
+        name=str(folder),
+        backbone=network.backbone,
+        pooler=network.pool if description["pooling"] == "family" else None,
+        labels=tuple(description["labels"]),
+        max_length=description["max_length"],
+        digest=weights_digest(network.backbone),
+    )
+    return open_adapter(folder / ADAPTER, base).network
 
 
 def _describe(folder: Path) -> dict[str, Any]:
@@ -171,8 +197,13 @@ def save_trained(model: Trained, folder: Path, proof_texts: Sequence[str]) -> No
     Raises:
         HeadstartError: what was read back differs from what was written.
     """
-    save_network(folder, model.network, source=model.origin, labels=model.task.labels,
+    save_network(folder, bare(model.network), source=model.origin, labels=model.task.labels,
                  pooling=model.pooling, max_length=model.max_length)  # fmt: skip
+    carries = carried(model.network)
+    if carries is not None:
+        _save_carried(model, folder / ADAPTER)
+    elif model.adapter is not None:
+        shutil.copytree(model.adapter, folder / ADAPTER)
     description = {
         "schema": SCHEMA,
         "task": "classify",
@@ -181,10 +212,31 @@ def save_trained(model: Trained, folder: Path, proof_texts: Sequence[str]) -> No
         "max_length": model.max_length,
         "provenance": model.provenance,
         "versions": versions(),
+        "carries": None if carries is None else carries.model_dump(mode="json"),
     }
     text = json.dumps(description, indent=2, ensure_ascii=False)
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     _prove(model, open_trained(folder), proof_texts[:PROOF_ROWS])
+
+
+def _save_carried(model: Trained, folder: Path) -> None:
+    """What is attached and cannot be merged, for the weights that lie in the folder around it."""
+    network = model.network
+    digest = weights_digest(bare(network).backbone)
+    same = model.base is not None and model.base.digest == digest
+    origin = model.base if same and model.base is not None else Origin("..", digest)
+    folder.mkdir()
+    own = set(dict(bare(network).named_parameters()))
+    save_adapter(
+        folder,
+        network,
+        adapter=carried(network),
+        moved={name for name, _ in network.named_parameters() if name not in own},
+        labels=model.task.labels,
+        pooling=model.pooling,
+        max_length=model.max_length,
+        origin=origin,
+    )
 
 
 def _prove(written: Trained, read: Trained, texts: Sequence[str]) -> None:
@@ -192,7 +244,7 @@ def _prove(written: Trained, read: Trained, texts: Sequence[str]) -> None:
     different = sorted(before.keys() ^ after.keys())
     different += [n for n in before.keys() & after.keys()
                   if not torch.equal(before[n].cpu(), after[n].cpu())]  # fmt: skip
-    if not different and not torch.equal(_proof(written, texts), _proof(read, texts)):
+    if not different and not torch.equal(proof(written, texts), proof(read, texts)):
         different = ["the logits of the first rows"]
     if different:
         raise HeadstartError(
@@ -202,8 +254,8 @@ def _prove(written: Trained, read: Trained, texts: Sequence[str]) -> None:
 
 
 @torch.inference_mode()
-def _proof(model: Trained, texts: Sequence[str]) -> Tensor:
-    """Logits on the CPU, where the same input gives the same bits."""
+def proof(model: Trained, texts: Sequence[str]) -> Tensor:
+    """Logits (N, C) on the model's device; on a CPU the same input gives the same bits."""
     encoded = model.tokenizer.encode(texts, model.max_length)
     store = RaggedStore(encoded.values, encoded.offsets)
     device = next(model.network.parameters()).device

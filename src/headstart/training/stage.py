@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -21,7 +20,6 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
-from torch import nn
 
 from headstart.data.batches import Batch, RaggedStore, derive_seed, take
 from headstart.data.cache import headstart_cache
@@ -30,10 +28,12 @@ from headstart.data.examples import Examples
 from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import RecipeError
 from headstart.models.checkpoint import Checkpoint, open_checkpoint
-from headstart.models.network import POOLS, Network
+from headstart.models.network import Network
 from headstart.objectives.supervised import Supervised
 from headstart.recipe import Recipe, Stage
 from headstart.tasks.classify import Classify, class_weights
+from headstart.training.adapting import begin_adapter, keep_adapter
+from headstart.training.begin import begin
 from headstart.training.features import Suffix, features, frozen_depth
 from headstart.training.files import folder_atomically, full_disk_is_a_user_error
 from headstart.training.inference import all_logits
@@ -126,7 +126,9 @@ class Workshop:
                 return found
             start = self._start(recipe, stage, parent, examples)
             start.provenance = _provenance(recipe, stage, parent, examples, digest)
-            bound = _Bound(self, stage, start, examples, _seed(recipe, stage))
+            seed = _seed(recipe, stage)
+            begin_adapter(start, stage, str(parent.folder) if parent else recipe.backbone, seed)
+            bound = _Bound(self, stage, start, examples, seed)
             return bound.train(folder, digest, inputs)
 
     @contextmanager
@@ -169,6 +171,7 @@ class Workshop:
         torch.manual_seed(derive_seed("head", _seed(recipe, stage), stage.head))
         if parent is not None:
             model = open_trained(parent.folder)
+            model.adapter = None  # it was made for other weights than those to come
         else:
             model = begin(checkpoint, recipe, labels)
         same = set(model.task.labels) == set(labels)
@@ -201,49 +204,6 @@ class Workshop:
 
 def _seed(recipe: Recipe, stage: Stage) -> int:
     return recipe.seed if stage.seed is None else stage.seed
-
-
-def begin(checkpoint: Checkpoint, recipe: Recipe, labels: tuple[str, ...]) -> Trained:
-    """A checkpoint with a pooling and a head: its own where the classes are the same, else new.
-
-    Raises:
-        RecipeError: max_length exceeds the backbone's positions.
-    """
-    backbone = copy.deepcopy(checkpoint.backbone)  # the next arm starts from the same checkpoint
-    if recipe.max_length is not None and recipe.max_length > backbone.max_positions:
-        raise RecipeError(
-            f"max_length: {recipe.max_length} tokens do not fit; {checkpoint.name} has "
-            f"{backbone.max_positions} positions. Use that or less."
-        )
-    pooling = checkpoint.default_pooling if recipe.pooling == "auto" else recipe.pooling
-    if pooling == "cls" and backbone.causal:
-        raise RecipeError(
-            f"pooling: cls reads the first token, which in a {backbone.family} has seen no other. "
-            'Use "last" or "mean".'
-        )
-    pool = _pool(checkpoint, pooling)
-    said = checkpoint.classifier if pooling == "family" else None
-    own = checkpoint.head is not None and set(checkpoint.labels or ()) == set(labels)
-    task = Classify(checkpoint.labels if own and checkpoint.labels else labels)
-    widths, bias = (said.pooled_widths, said.head_bias) if said else (1, True)
-    head = task.head(widths * backbone.width, bias)
-    if own and checkpoint.head is not None:
-        head.load_state_dict(checkpoint.head)
-    return Trained(
-        network=Network(backbone, pool, head, checkpoint.dropout),
-        tokenizer=Tokenizer.open(checkpoint.folder),
-        task=task,
-        max_length=recipe.max_length or checkpoint.max_length,
-        pooling=pooling,
-        origin=checkpoint.folder,
-    )
-
-
-def _pool(checkpoint: Checkpoint, pooling: str) -> nn.Module:
-    """A new pooling, or the family's own with the weights that the checkpoint has of it."""
-    if pooling in POOLS:
-        return POOLS[pooling]()
-    return copy.deepcopy(checkpoint.pooler) or checkpoint.fresh_pooler()
 
 
 def _found(folder: Path, digest: str) -> StageResult | None:
@@ -330,7 +290,7 @@ class _Bound:
         state = train(training, self.shop.progress)
         state.seconds += prepared
         record = self._record(rules, state, digest, inputs, depth)
-        self._keep(folder, record)
+        self._keep(folder, record, rules)
         state_file.unlink(missing_ok=True)
         return StageResult(digest, folder, record, reused=False)
 
@@ -388,10 +348,14 @@ class _Bound:
             "versions": versions(),
         }
 
-    def _keep(self, folder: Path, record: dict[str, Any]) -> None:
+    def _keep(self, folder: Path, record: dict[str, Any], rules: list[Group]) -> None:
         self.model.network.to("cpu")
+        texts = self.examples.texts
         with folder_atomically(folder) as fresh:
-            save_trained(self.model, fresh, self.examples.texts)
+            record["adapter"] = keep_adapter(
+                self.model, self.stage, rules, fresh, texts, self.shop.progress
+            )
+            save_trained(self.model, fresh, texts)
             text = json.dumps(record, indent=1, ensure_ascii=False)
             (fresh / RECORD).write_text(text + "\n", encoding="utf-8")
             lines = (json.dumps(point) for point in record["log"])

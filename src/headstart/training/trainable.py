@@ -1,7 +1,8 @@
 """Which parameters move, and at what rate: ordered patterns that cover every parameter.
 
 The idea is big_vision's: a list of (pattern, rate) read from the top, the first match rules, and a
-parameter that none matches is an error. Here a rate of 0 means frozen.
+parameter that none matches is an error. Here a rate of 0 means frozen. What a stage adds to the
+backbone (`models.attach`) has parameters like any other; a word stands for their names.
 """
 
 from __future__ import annotations
@@ -14,12 +15,22 @@ import torch
 from torch import nn
 
 from headstart.errors import RecipeError, nearest
+from headstart.models.attach import matches as rules_name
 from headstart.models.network import Network
-from headstart.recipe import Stage, parse_train
+from headstart.recipe import Bottleneck, Lora, Prefix, Stage, adapter_of, parse_train
 
 HEAD_RATE = 1e-3
 BACKBONE_RATE = 1e-4
+ADDED_RATES = {"lora": 1e-3, "adapter": 1e-3, "bitfit": 1e-3, "prefix": 1e-2}
+"""Peak rates that few numbers, trained beside a frozen backbone, learn at."""
 HEAD = r"head|pool"  # a family's pooler belongs to its head: both are made for the task at hand
+WORDS = {
+    "lora": r".*\.lora\w*",
+    "prefix": r".*\.prefix",
+    "adapter": r".*\.adapter",
+    "bitfit": r".*\.bias",
+}
+"""Patterns by the words for what is added, and for the biases."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,16 @@ def patterns(stage: Stage, num_blocks: int) -> list[tuple[str, float]]:
     Raises:
         RecipeError: "top:N" asks for more blocks than there are.
     """
+    if isinstance(stage.train, Lora | Prefix | Bottleneck):
+        return _added(stage, stage.train.kind, stage.train.rates)
     if not isinstance(stage.train, str):
-        return [(HEAD if p == "head" else p, rate) for p, rate in stage.train.items()]
+        added = any(adapter_of(word) is not None for word in stage.train)
+        return _with_head(stage.train) if added else _named(stage.train)
     kind, count = parse_train(stage.train)
     if kind == "head":
         return [(HEAD, stage.learning_rate or HEAD_RATE), (".*", 0.0)]
+    if kind in WORDS:
+        return _added(stage, stage.train, {})
     rate = stage.learning_rate or BACKBONE_RATE
     if kind == "all":
         return [(".*", rate)]
@@ -60,6 +76,24 @@ def patterns(stage: Stage, num_blocks: int) -> list[tuple[str, float]]:
         )
     moving = "|".join(str(i) for i in range(num_blocks - count, num_blocks))
     return [(rf"{HEAD}|blocks\.({moving})|finish", rate), (".*", 0.0)]
+
+
+def _added(stage: Stage, word: str, rates: Mapping[str, float]) -> list[tuple[str, float]]:
+    """What is added, and the head, at the rates given or the stage's."""
+    if rates:
+        return _with_head(rates)
+    rate = stage.learning_rate or ADDED_RATES[word.partition(":")[0]]
+    return [(HEAD, stage.learning_rate or HEAD_RATE), (word, rate), (".*", 0.0)]
+
+
+def _with_head(rates: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The patterns, before them the head where none names it: what is added needs one to answer."""
+    named = any(pattern != ".*" and matches(pattern, "head.weight") for pattern in rates)
+    return _named(rates) if named else [(HEAD, HEAD_RATE), *_named(rates)]
+
+
+def _named(rates: Mapping[str, float]) -> list[tuple[str, float]]:
+    return [(HEAD if p == "head" else p, rate) for p, rate in rates.items()]
 
 
 def groups(network: Network, stage: Stage) -> list[Group]:
@@ -99,9 +133,9 @@ def describe(rules: list[Group]) -> str:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a pattern rules a parameter; "backbone." may be left out in front."""
-    full = re.compile(rf"(?:{pattern})(?:\.|$)|^(?:{pattern})$")
-    return bool(full.match(name) or full.match(name.removeprefix("backbone.")))
+    """Whether a pattern, or a word for one, rules a parameter; "backbone." may be left out."""
+    word = re.fullmatch(r"([a-z]+)(:\d+)?", pattern)
+    return rules_name(WORDS.get(word[1], pattern) if word else pattern, name)
 
 
 def _cover_faults(
@@ -114,6 +148,8 @@ def _cover_faults(
             f'{place}: no pattern covers {", ".join(uncovered[:3])}{more}. End with ".*" = 0 to '
             "freeze the rest, or give it a rate."
         )
+    if stage.train == "bitfit" and not owned["bitfit"]:
+        yield f"{place}: a {network.backbone.family} has no biases. Use lora:8, or top:1."
     # "pool" has no parameters under most poolings, so an empty default pattern is no fault.
     if isinstance(stage.train, str):
         return
