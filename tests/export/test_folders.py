@@ -18,6 +18,15 @@ from headstart.errors import CheckpointError, DataError, UserError
 from headstart.export import folders, graph
 from headstart.export.folders import FORMATS, export_model
 from headstart.export.served import OnnxModel
+from headstart.models.adapters import (
+    Origin,
+    attach,
+    bare,
+    merge,
+    save_adapter,
+    weights_digest,
+)
+from headstart.recipe import Bottleneck, Lora, Prefix
 from headstart.training.model import open_trained
 
 
@@ -145,22 +154,64 @@ def test_logits_are_compared_on_the_mistakes_of_the_run(trained, tmp_path):
     assert TEXTS
 
 
-def test_an_adapter_goes_with_tokenizer_and_labels(trained, tmp_path):
-    home = tmp_path / "model"
-    home.mkdir()
-    for file in trained.origin.iterdir():
-        (home / file.name).write_bytes(file.read_bytes())
-    (home / "adapter").mkdir()
-    (home / "adapter" / "adapter_config.json").write_text("{}")
-    (home / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
-    done = export_model(open_trained(home), "peft", tmp_path / "out")
+@pytest.fixture
+def tuned(make, tmp_path):
+    """A model trained with LoRA: its updates merged, and the adapter beside the weights."""
+
+    def build(adapter):
+        base = open_trained(make("bert", "family"))
+        origin = Origin(str(base.origin), weights_digest(base.network.backbone))
+        network = base.network
+        attach(network, adapter)
+        own = {id(parameter) for parameter in bare(network).parameters()}
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.normal_(std=0.2) if id(parameter) not in own else None
+        home = tmp_path / "model"
+        (home / "adapter").mkdir(parents=True)
+        moved = {name for name, p in network.named_parameters() if id(p) not in own}
+        save_adapter(home / "adapter", network.eval(), adapter=adapter, moved=moved, labels=LABELS,
+                     pooling="family", max_length=31, origin=origin)  # fmt: skip
+        return base, home
+
+    return build
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_peft_opens_an_adapter_with_equal_logits(tuned, make, texts, tmp_path):
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    base, home = tuned(Lora(kind="lora", rank=3))
+    want = base.logits(texts)
+    merge(base.network)
+    for file in base.origin.iterdir():
+        shutil.copyfile(file, home / file.name)
+    done = export_model(replace(base, origin=home), "peft", tmp_path / "out")
     assert names(done.folder) == {
         "adapter_config.json", "adapter_model.safetensors", "config.json", "tokenizer.json",
         "tokenizer_config.json",
     }  # fmt: skip
-    assert (done.folder / "adapter_model.safetensors").read_bytes() == b"weights"
-    config = json.loads((done.folder / "config.json").read_text())
-    assert config["id2label"] == {str(i): label for i, label in enumerate(LABELS)}
+    config = transformers.AutoConfig.from_pretrained(done.folder)
+    assert config.id2label == dict(enumerate(LABELS))
+    below = transformers.AutoModelForSequenceClassification.from_pretrained(make(), config=config)
+    opened = peft.PeftModel.from_pretrained(below, done.folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(done.folder)
+    given = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        got = opened(given["input_ids"], given["attention_mask"]).logits
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("adapter", "kind", "said"), [
+    (Prefix(kind="prefix", length=3), "hf", "--to peft gives the prefix"),
+    (Prefix(kind="prefix", length=3), "onnx", "keys and values of prefix:3"),
+    (Bottleneck(kind="adapter", width=5), "hf", "--to onnx gives the whole"),
+    (Bottleneck(kind="adapter", width=5), "peft", "PEFT has no form"),
+])  # fmt: skip
+def test_what_is_carried_and_cannot_be_merged(tuned, tmp_path, adapter, kind, said):
+    base, home = tuned(adapter)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert said in fault(replace(base, origin=home), kind, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_what_a_format_cannot_express(make, trained, tmp_path):

@@ -129,6 +129,8 @@ def test_an_adapter_goes_along(hub, trained, tmp_path):
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
     (adapter / "notes.txt").write_text("private")
+    note = {"base": {"name": "/home/anna/bert", "digest": "d"}, "labels": ["/r/x"]}
+    (adapter / "headstart_adapter.json").write_text(json.dumps(note))
     for file in trained.origin.iterdir():
         if file.is_file():
             (tmp_path / "model" / file.name).write_bytes(file.read_bytes())
@@ -139,6 +141,9 @@ def test_an_adapter_goes_along(hub, trained, tmp_path):
         "base_model_name_or_path": "bert", "r": 8,
     }  # fmt: skip
     assert sent["adapter/adapter_model.safetensors"] == b"weights"
+    assert json.loads(sent["adapter/headstart_adapter.json"]) == {
+        "base": {"name": "bert", "digest": "d"}, "labels": ["/r/x"],
+    }  # fmt: skip
     assert "adapter/notes.txt" not in sent
 
 

@@ -13,11 +13,13 @@ import torch
 from headstart.errors import CheckpointError, HeadstartError, UserError, unknown_name
 from headstart.export.card import read_verdict
 from headstart.export.graph import GRAPH, check_packages, quantise, write_graph
-from headstart.export.hub import ADAPTER, copy_adapter
+from headstart.export.hub import ADAPTER, PEFT_FILES, copy_adapter
 from headstart.export.served import OnnxModel
+from headstart.models.attach import bare, carried
 from headstart.models.checkpoint import open_network
 from headstart.models.published import HEAD_FILE
 from headstart.models.save import save_network
+from headstart.recipe import Bottleneck, Prefix
 from headstart.training.files import folder_atomically
 from headstart.training.model import Trained
 
@@ -102,8 +104,9 @@ def export_model(
         CheckpointError: the kind cannot express this model; the message names those that can.
     """
     check_request(kind, out, int8=int8, tolerance=tolerance)
-    write, refuse = FORMATS[kind]
-    refuse(model)
+    write, refusals = FORMATS[kind]
+    for refuse in refusals:
+        refuse(model)
     model.network.to("cpu").eval()
     source, rows = texts or _own_texts(model)
     limit = (INT8_TOLERANCE if int8 else EXACT_TOLERANCE) if tolerance is None else tolerance
@@ -181,7 +184,7 @@ def _compare(model: Trained, found: torch.Tensor, source: str, rows: Sequence[st
 
 def _save(model: Trained, folder: Path) -> None:
     """The folder without what only headstart reads."""
-    save_network(folder, model.network, source=model.origin, labels=model.task.labels,
+    save_network(folder, bare(model.network), source=model.origin, labels=model.task.labels,
                  pooling=model.pooling, max_length=model.max_length)  # fmt: skip
 
 
@@ -189,7 +192,7 @@ def _write_adapter(model: Trained, folder: Path) -> None:
     """Adapter, tokenizer and labels; the backbone's weights stay where they are."""
     _save(model, folder)
     _keep_descriptions(folder)
-    copy_adapter(model, folder)
+    copy_adapter(model, folder, PEFT_FILES)
 
 
 def _write_onnx(model: Trained, folder: Path) -> None:
@@ -228,8 +231,30 @@ def _answer_onnx(model: Trained, folder: Path, rows: Sequence[str]) -> torch.Ten
     return torch.from_numpy(served.logits(rows))
 
 
-def _refuse_nothing(model: Trained) -> None:
-    """Every model can be expressed."""
+def _needs_nothing_attached(model: Trained) -> None:
+    found = carried(model.network)
+    if isinstance(found, Prefix | Bottleneck):
+        other = "peft gives the prefix" if isinstance(found, Prefix) else "onnx gives the whole"
+        raise CheckpointError(
+            f"{model.origin}: carries {_described(found)} that no architecture of transformers "
+            f'has, nor can they be merged into its weights. --to {other}; or train with "lora:8", '
+            "which is merged."
+        )
+
+
+def _needs_no_prefix(model: Trained) -> None:
+    found = carried(model.network)
+    if isinstance(found, Prefix):
+        raise CheckpointError(
+            f"{model.origin}: carries {_described(found)}, which no one graph for all lengths "
+            'has. --to peft gives them; or train with "lora:8", which is merged into the weights.'
+        )
+
+
+def _described(found: Prefix | Bottleneck) -> str:
+    if isinstance(found, Prefix):
+        return f"keys and values of prefix:{found.length}"
+    return f"bottlenecks of adapter:{found.width}"
 
 
 def _needs_family_head(model: Trained) -> None:
@@ -257,16 +282,21 @@ def _needs_adapter(model: Trained) -> None:
             f"{model.origin}: holds no adapter, because it was not trained with LoRA. Train a "
             'stage with train = "lora:8", or take the whole model with --to hf.'
         )
+    if not (model.origin / ADAPTER / PEFT_FILES[0]).exists():
+        raise CheckpointError(
+            f"{model.origin}: PEFT has no form for what its adapter moved. Train a stage with "
+            'train = "lora:8" alone, or take the whole model with --to hf.'
+        )
 
 
 Write = Callable[[Trained, Path], None]
 Refuse = Callable[[Trained], None]
 
-FORMATS: dict[str, tuple[Write, Refuse]] = {
-    "hf": (_save, _needs_family_head),
-    "onnx": (_write_onnx, _refuse_nothing),
-    "peft": (_write_adapter, _needs_adapter),
-    "sentence-transformers": (_save, _needs_plain_pooling),
+FORMATS: dict[str, tuple[Write, tuple[Refuse, ...]]] = {
+    "hf": (_save, (_needs_family_head, _needs_nothing_attached)),
+    "onnx": (_write_onnx, (_needs_no_prefix,)),
+    "peft": (_write_adapter, (_needs_adapter,)),
+    "sentence-transformers": (_save, (_needs_plain_pooling, _needs_nothing_attached)),
 }
 """How each kind is written, and what refuses a model that it cannot express."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from headstart.errors import UserError
+from headstart.errors import CheckpointError, UserError
 from headstart.export.padded import PaddedNetwork, PaddedPairs
 from headstart.models.network import Network
 
@@ -46,22 +46,33 @@ def write_graph(network: Network, file: Path) -> None:
     Args:
         network: in eval mode, on the CPU.
         file: where to.
+
+    Raises:
+        CheckpointError: what its modules do depends on the values, and no one graph says it.
     """
     tokens = torch.ones(TRACED, dtype=torch.long)
     mask = (torch.arange(TRACED[1]) < torch.tensor([[TRACED[1]], [2], [5]])).long()
     pairs = _tells_pairs_apart(network)
     arguments = (tokens, mask, torch.zeros_like(tokens)) if pairs else (tokens, mask)
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    padded = (PaddedPairs if pairs else PaddedNetwork)(network).eval()
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            (PaddedPairs if pairs else PaddedNetwork)(network).eval(),
-            arguments,
-            dynamo=True,
-            verbose=False,
-            input_names=INPUTS[: len(arguments)],
-            output_names=["logits"],
-            dynamic_shapes=tuple(sizes for _ in arguments),
-        )
+        try:
+            program = torch.onnx.export(
+                padded,
+                arguments,
+                dynamo=True,
+                verbose=False,
+                input_names=INPUTS[: len(arguments)],
+                output_names=["logits"],
+                dynamic_shapes=tuple(sizes for _ in arguments),
+            )
+        except torch.onnx.OnnxExporterError as error:
+            why = str(error.__cause__ or error).strip().split("\n")[0]
+            raise CheckpointError(
+                f"onnx: this {network.backbone.family} cannot be traced into one graph for all "
+                f"batches and lengths ({why}). Take another format."
+            ) from error
         assert program is not None, "the exporter gives a program unless it is told a file"
         program.save(file)
 
@@ -94,7 +105,7 @@ def _tells_pairs_apart(network: Network) -> bool:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the notes of exporters to their own authors."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "")]
+    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +14,16 @@ from pathlib import Path
 from headstart.errors import CheckpointError, UserError
 from headstart.export.card import model_card, read_verdict, write_card
 from headstart.export.private import public_provenance, public_settings
+from headstart.models.published import HEAD_FILE
 from headstart.models.resolve import HUB_ERRORS
 from headstart.training.model import Trained, save_trained
 
 ADAPTER = "adapter"
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-SETTINGS = ("tokenizer_config.json", f"{ADAPTER}/adapter_config.json")
-"""Files copied from the backbone's, which may tell where it was read from."""
+NOTE = "headstart_adapter.json"
+PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors", HEAD_FILE)
+ADAPTER_FILES = (*PEFT_FILES, "adapter.safetensors", NOTE)
+SETTINGS = ("tokenizer_config.json", f"{ADAPTER}/adapter_config.json", f"{ADAPTER}/{NOTE}")
+"""Files that may tell where the backbone was read from."""
 
 PROOF_TEXTS = ("a", "b c")
 LOGIN = (
@@ -90,7 +93,11 @@ def write_public(
     """
     public = replace(model, provenance=public_provenance(model.provenance))
     save_trained(public, folder, PROOF_TEXTS)
-    copy_adapter(model, folder / ADAPTER)
+    if not (folder / ADAPTER).exists():
+        copy_adapter(model, folder / ADAPTER, ADAPTER_FILES)
+    for file in folder.glob(f"{ADAPTER}/*"):
+        if file.name not in ADAPTER_FILES:
+            file.unlink()
     for file in (folder / name for name in SETTINGS):
         if file.exists():
             values = public_settings(json.loads(file.read_text(encoding="utf-8")))
@@ -99,14 +106,13 @@ def write_public(
     write_card(folder, model_card(public, name, read_verdict(model), license_name=license_name))
 
 
-def copy_adapter(model: Trained, place: Path) -> bool:
-    """Copy the model's adapter in PEFT's format, where it has one; say whether it has."""
-    if not all((model.origin / ADAPTER / name).exists() for name in ADAPTER_FILES):
-        return False
-    place.mkdir(exist_ok=True)
-    for name in ADAPTER_FILES:
-        shutil.copyfile(model.origin / ADAPTER / name, place / name)
-    return True
+def copy_adapter(model: Trained, place: Path, names: Sequence[str]) -> None:
+    """Copy those of the named files that the model's adapter has."""
+    for name in names:
+        source = model.origin / ADAPTER / name
+        if source.exists():
+            place.mkdir(exist_ok=True)
+            shutil.copyfile(source, place / name)
 
 
 def _check_name(repo: str) -> None:

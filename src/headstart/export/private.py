@@ -55,13 +55,16 @@ def public_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
 def public_settings(values: Any) -> Any:
     """A copy of a JSON file's values in which the known keys of paths hold names."""
     if isinstance(values, dict):
-        return {
-            key: shown_name(value)
-            if key in PATH_KEYS and isinstance(value, str)
-            else public_settings(value)
-            for key, value in values.items()
-        }
+        return {key: _public_value(key, value) for key, value in values.items()}
     return [public_settings(value) for value in values] if isinstance(values, list) else values
+
+
+def _public_value(key: str, value: Any) -> Any:
+    if key in PATH_KEYS and isinstance(value, str):
+        return shown_name(value)
+    if key == "base" and isinstance(value, dict) and isinstance(value.get("name"), str):
+        return value | {"name": shown_name(value["name"])}  # the weights an adapter is for
+    return public_settings(value)
 
 
 def _without_places(values: Any) -> Any:
