@@ -213,8 +213,8 @@ def test_values_that_are_not_honoured_come_all_at_once(save):
         "norm_rel_ebd: 'layernorm' is not supported. Did you mean 'layer_norm'? "
         "Known: none, layer_norm.",
         "pos_att_type: must be one or both of c2p, p2c; got ['c2p', 'p2p'].",
-        "max_relative_positions: must be a whole number; got 3.5.",
-        "type_vocab_size: must be 0 or more; got -1.",
+        "type_vocab_size: must be a whole number, 0 or more; got -1.",
+        "max_relative_positions: must be a whole number, -1 or more; got 3.5.",
         "conv_kernel_size: must be odd, or 0 for no convolution; got 4.",
         "conv_groups: 3 does not divide hidden_size 22.",
     ]
@@ -229,7 +229,7 @@ def test_values_that_are_not_honoured_come_all_at_once(save):
          "more, and half of it below max_relative_positions 17 - 1; got 32."),
         ({"pos_att_type": None}, "pos_att_type: must be one or both of c2p, p2c; got None."),
         ({"pos_att_type": []}, "pos_att_type: must be one or both of c2p, p2c; got []."),
-        ({"conv_groups": 0}, "conv_groups: 0 does not divide hidden_size 22."),
+        ({"conv_groups": 0}, "conv_groups: must be a whole number, 1 or more; got 0."),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be(values, fault):

@@ -22,6 +22,7 @@ from headstart.models.config import (
     ACTIVATIONS,
     ONLY,
     activation_faults,
+    count_faults,
     padding_faults,
     rate_faults,
     read_config,
@@ -217,22 +218,17 @@ def _name_faults(config: DebertaConfig) -> Iterator[str]:
 
 def _number_faults(config: DebertaConfig) -> Iterator[str]:
     """One fault for each whole number that cannot be, but for the sizes."""
-    counts = ("num_segments", "furthest", "num_buckets", "convolution_size", "convolution_groups")
-    values = {field: getattr(config, field) for field in counts}
-    whole = {f for f, v in values.items() if isinstance(v, int) and not isinstance(v, bool)}
-    for field in counts:
-        if field not in whole:
-            yield f"{HF_NAMES[field]}: must be a whole number; got {values[field]!r}."
-    if "num_segments" in whole and config.num_segments < 0:
-        yield f"type_vocab_size: must be 0 or more; got {config.num_segments}."
-    size = config.convolution_size
-    if "convolution_size" in whole and (size < 0 or (size and size % 2 == 0)):
+    yield from count_faults(config, HF_NAMES, ("num_segments", "convolution_size"), least=0)
+    yield from count_faults(config, HF_NAMES, ("convolution_groups",))
+    buckets = count_faults(config, HF_NAMES, ("furthest", "num_buckets"), least=-1)
+    yield from buckets
+    size, groups = config.convolution_size, config.convolution_groups
+    if isinstance(size, int) and size > 0 and size % 2 == 0:
         yield f"conv_kernel_size: must be odd, or 0 for no convolution; got {size}."
-    if "convolution_groups" in whole and isinstance(config.width, int):
-        groups = config.convolution_groups
-        if groups < 1 or config.width % groups:
-            yield f"conv_groups: {groups} does not divide hidden_size {config.width}."
-    if {"furthest", "num_buckets"} <= whole and isinstance(config.max_positions, int):
+    both = isinstance(config.width, int) and isinstance(groups, int) and groups > 0
+    if both and config.width % groups:
+        yield f"conv_groups: {groups} does not divide hidden_size {config.width}."
+    if not buckets and isinstance(config.max_positions, int):
         count, furthest = config.num_buckets, config.distances.furthest
         if count == 1 or (count > 1 and furthest <= count // 2 + 1):
             yield (
