@@ -14,11 +14,14 @@ from tests.models.image_parity import (
 )
 from tests.models.parity import CLOSE, LABELS, backbone_and_rest
 
+from headstart.errors import RecipeError
 from headstart.models.checkpoint import open_checkpoint, open_network
 from headstart.models.vit import DEIT_KEYS, KEYS, Vit, VitConfig
 from headstart.nn.dropout import Dropout
 from headstart.nn.patches import patches
 from headstart.nn.ragged import Ragged
+from headstart.report.models import describe
+from headstart.training.stage import Workshop
 
 KINDS = ["ViT", "DeiT"]
 
@@ -196,3 +199,14 @@ def test_rows_without_grids_are_images_of_the_usual_size(hf):
     assert torch.equal(ours(plain).values, ours(given).values)
     with pytest.raises(ValueError, match="only images of 3 x 3 patches"):
         ours(Ragged.from_rows([row[:4] for row in given.split()]))
+
+
+def test_what_trains_on_texts_says_that_it_reads_images(save):
+    """And what a model takes to train is told for images as well."""
+    _, folder = save("ViT")
+    with pytest.raises(RecipeError, match="a vit reads images, and stages read texts"):
+        Workshop().checkpoint(str(folder))
+    said = describe(folder)
+    assert said["positions"] == "learned on a grid that is resized"
+    assert said["memory"]["length"] == 9
+    assert min(said["memory"]["bytes"].values()) > 0

@@ -25,6 +25,7 @@ class Backbone(nn.Module, ABC):
         finish: maps (T, D) to (T, D) after the last block; `nn.Identity` where a family has none.
         max_positions: longest row in tokens.
         usual_length: longest row in tokens of its pre-training, where longer ones can be read.
+        patch_values: numbers in a patch, C * p * p, where it reads images; None: it reads tokens.
         causal: whether a token sees only those before it, so that the last one speaks for a text.
         note: what cannot be done with this backbone, to be told to whoever uses it.
     """
@@ -37,6 +38,7 @@ class Backbone(nn.Module, ABC):
     finish: nn.Module
     max_positions: int
     usual_length: int | None = None
+    patch_values: int | None = None
 
     @abstractmethod
     def embed(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:

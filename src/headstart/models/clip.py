@@ -87,6 +87,7 @@ class ClipVision(Stack):
         )
         super().__init__(config, embeddings, blocks(config), norm(config))
         self.max_positions = side**2
+        self.patch_values = config.num_channels * config.patch_size**2
         draw_patches(self, config.initializer_range)
 
 
@@ -213,6 +214,7 @@ CLIP_VISION = Family(
     build=lambda values: ClipVision(ImageTowerConfig.from_hf(values)),
     keys=VISION_KEYS,
     base="CLIPVisionModel",
+    kind="image encoder",
     prefix="",
     default_pooling="cls",
 )
@@ -231,6 +233,7 @@ CLIP = Family(
     ),
     keys=PAIR_KEYS,
     base="CLIPModel",
+    kind="image and text encoders",
     prefix="",
     default_pooling="cls",
 )

@@ -186,6 +186,7 @@ class Dinov2(Stack):
         embeddings = _embeddings(config, {"class_token": (1, 1, width)}, bicubic)
         super().__init__(config, embeddings, _blocks(config), _norm(config))
         self.max_positions = (config.image_size // config.patch_size) ** 2
+        self.patch_values = config.num_channels * config.patch_size**2
         draw_patches(self, config.initializer_range)
 
 
@@ -204,6 +205,7 @@ class Dinov2WithRegisters(Stack):
         embeddings = _embeddings(config, tokens, smoothed_bicubic)
         super().__init__(config, embeddings, _blocks(config), _norm(config))
         self.max_positions = (config.image_size // config.patch_size) ** 2
+        self.patch_values = config.num_channels * config.patch_size**2
         draw_patches(self, config.initializer_range)
 
 
@@ -325,6 +327,7 @@ DINOV2 = Family(
     build=lambda values: Dinov2(Dinov2Config.from_hf(values)),
     keys=KEYS,
     base="Dinov2Model",
+    kind="image encoder",
     prefix="dinov2.",
     classifier=Classifier(
         "Dinov2ForImageClassification",
@@ -339,6 +342,7 @@ DINOV2_WITH_REGISTERS = Family(
     build=lambda values: Dinov2WithRegisters(RegisterConfig.from_hf(values)),
     keys=REGISTER_KEYS,
     base="Dinov2WithRegistersModel",
+    kind="image encoder",
     prefix="dinov2_with_registers.",
     classifier=Classifier(
         "Dinov2WithRegistersForImageClassification",

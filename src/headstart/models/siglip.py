@@ -100,6 +100,7 @@ class SiglipVision(Stack):
         )
         super().__init__(config, embeddings, blocks(config), norm(config))
         self.max_positions = side**2
+        self.patch_values = config.num_channels * config.patch_size**2
         draw_patches(self, config.initializer_range)
 
     def hf_config(self) -> dict[str, Any]:
@@ -281,6 +282,7 @@ SIGLIP_VISION = Family(
     build=lambda values: SiglipVision(SiglipVisionConfig.from_hf(values)),
     keys=VISION_KEYS,
     base="SiglipVisionModel",
+    kind="image encoder",
     prefix="",
     default_pooling="mean",
 )
@@ -299,6 +301,7 @@ SIGLIP = Family(
     ),
     keys=PAIR_KEYS,
     base="SiglipModel",
+    kind="image and text encoders",
     prefix="",
     default_pooling="mean",
 )

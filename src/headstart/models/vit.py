@@ -143,6 +143,7 @@ class Vit(Stack):
         super().__init__(config, _embeddings(config, ("class_token",)), _blocks(config),
                          _norm(config))  # fmt: skip
         self.max_positions = (config.image_size // config.patch_size) ** 2
+        self.patch_values = config.num_channels * config.patch_size**2
         draw_patches(self, config.initializer_range)
 
 
@@ -159,6 +160,7 @@ class Deit(Stack):
         tokens = ("class_token", "distillation_token")
         super().__init__(config, _embeddings(config, tokens), _blocks(config), _norm(config))
         self.max_positions = (config.image_size // config.patch_size) ** 2
+        self.patch_values = config.num_channels * config.patch_size**2
         draw_patches(self, config.initializer_range)
 
 
@@ -252,6 +254,7 @@ VIT = Family(
     build=lambda values: Vit(VitConfig.from_hf(values)),
     keys=KEYS,
     base="ViTModel",
+    kind="image encoder",
     prefix="vit.",
     classifier=Classifier("ViTForImageClassification", _no_pooler, _no_dropout, None),
 )
@@ -260,6 +263,7 @@ DEIT = Family(
     build=lambda values: Deit(VitConfig.from_hf(values)),
     keys=DEIT_KEYS,
     base="DeiTModel",
+    kind="image encoder",
     prefix="deit.",
     classifier=Classifier("DeiTForImageClassification", _no_pooler, _no_dropout, None),
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from headstart.models.families import FAMILIES
+from headstart.nn.patches import GridPositions
 from headstart.nn.position import LearnedPositions, Rotary, SinusoidalPositions
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def positions(backbone: nn.Module) -> str:
         "learned": LearnedPositions,
         "sinusoidal": SinusoidalPositions,
         "rotary": Rotary,
+        "learned on a grid that is resized": GridPositions,
     }
     there = [name for name, kind in kinds.items() if any(isinstance(m, kind) for m in
              backbone.modules())]  # fmt: skip

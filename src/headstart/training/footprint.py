@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from headstart.models.backbone import Backbone
 from headstart.models.checkpoint import Checkpoint
 from headstart.models.network import POOLS, Network
+from headstart.nn.patches import PatchLayout
 from headstart.nn.ragged import Layout, Ragged
 from headstart.recipe import Stage
 from headstart.training.features import frozen_depth
@@ -73,13 +75,21 @@ def _network(checkpoint: Checkpoint) -> Network:
     return Network(backbone, pool, head, checkpoint.dropout)
 
 
+def _rows(backbone: Backbone, length: int) -> Ragged:
+    """Two rows of tokens, or of patches where the backbone reads images."""
+    if backbone.patch_values is None:
+        return Ragged(torch.ones(TRIED_ROWS * length).long(), Layout([length] * TRIED_ROWS))
+    values = torch.ones(TRIED_ROWS * length, backbone.patch_values)
+    return Ragged(values, PatchLayout([(1, length)] * TRIED_ROWS))
+
+
 def _saved(network: Network, length: int) -> int:
     """Bytes that autograd keeps of a forward pass over two rows, parameters not counted."""
-    tokens = Ragged(torch.ones(TRIED_ROWS * length).long(), Layout([length] * TRIED_ROWS))
+    rows = _rows(network.backbone, length)
     depth = frozen_depth(network)
     with torch.random.fork_rng([]):
         with torch.no_grad():
-            start = network.prefix(tokens, None, depth)
+            start = network.prefix(rows, None, depth)
         own = {p.untyped_storage().data_ptr() for p in network.parameters()}
         kept: dict[int, Tensor] = {}
 

@@ -93,9 +93,19 @@ class Workshop:
         self._encoded: dict[tuple[str, str, int], Tokens] = {}
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """Open a backbone, once."""
+        """Open a backbone that reads texts, once.
+
+        Raises:
+            RecipeError: it reads images.
+        """
         if name not in self._checkpoints:
-            self._checkpoints[name] = open_checkpoint(name)
+            checkpoint = open_checkpoint(name)
+            if checkpoint.backbone.patch_values is not None:
+                raise RecipeError(
+                    f"backbone {name!r}: a {checkpoint.family} reads images, and stages read texts."
+                    " Choose one that reads texts, such as 'bert-base-uncased'."
+                )
+            self._checkpoints[name] = checkpoint
         return self._checkpoints[name]
 
     def run(self, recipe: Recipe, data: Mapping[str, Examples]) -> list[StageResult]:
