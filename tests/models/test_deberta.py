@@ -18,11 +18,13 @@ from tests.models.parity import (
     inputs,
 )
 
+from headstart.models.attach import attach, merge
 from headstart.models.checkpoint import open_checkpoint, open_network
 from headstart.models.deberta import DEBERTA_V2, KEYS, Deberta, DebertaConfig
 from headstart.models.network import Mean, Network
 from headstart.nn.dropout import Dropout
 from headstart.nn.ragged import Ragged
+from headstart.recipe import Lora
 
 SETTINGS = [  # the first is how v3 is published, the tenth how v2-xlarge is
     {},
@@ -305,6 +307,25 @@ def test_blocks_go_on_from_what_was_kept(make, tokens):
     kept = network.prefix(tokens, None, 2)
     fresh = Ragged(kept.values.clone(), Ragged.from_rows(tokens.split()).layout)
     assert torch.equal(network.suffix(fresh, 2), network(tokens))
+
+
+@torch.no_grad()
+def test_an_update_of_the_map_of_queries_moves_distances_too(make, tokens):
+    """Where distances share the maps of contents, they share what is put beside those."""
+    ours, _ = backbone_and_rest(make("DebertaV2Model"))
+    network = Network(ours, Mean(), torch.nn.Linear(22, 3), 0.0).eval()
+    before = ours(tokens).values
+    attach(network, Lora(kind="lora", rank=3, targets="query|key"))
+    torch.testing.assert_close(ours(tokens).values, before, **CLOSE)
+    for name, parameter in network.named_parameters():
+        if ".lora." in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    moved = ours(tokens).values
+    assert (moved - before).abs().max() > 1e-3
+    merge(network)
+    again = Deberta(ours.config).eval()
+    again.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(again(tokens).values, moved, **CLOSE)
 
 
 def test_new_weights_are_drawn_as_deberta_draws(save):
