@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from headstart.export.folders import Exported
+    from headstart.models.adapters import Base
     from headstart.training.model import Trained
     from headstart.training.progress import Progress
     from headstart.verdict.compare import Comparison
@@ -32,8 +33,9 @@ class Model:
     Shapes: N texts, C classes.
     """
 
-    def __init__(self, trained: Trained) -> None:
-        self._trained = trained
+    def __init__(self, trained: Trained, base: Base | None = None) -> None:
+        self._trained, self._base = trained, base
+        self._adapters: dict[str, Model] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -50,12 +52,56 @@ class Model:
         """What the model was trained from and on, and what it reached."""
         return self._trained.provenance
 
-    def predict(self, texts: Sequence[str]) -> list[str]:
-        """The label of each of N texts."""
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters that were added."""
+        return tuple(self._adapters)
+
+    def add_adapter(self, name: str, folder: str | Path) -> None:
+        """Serve one more adapter on the same weights; it brings a head and classes of its own.
+
+        Args:
+            name: what `predict` is to know it by.
+            folder: the adapter/ folder of a model trained with LoRA, or what PEFT saved.
+
+        Raises:
+            CheckpointError: the name is taken, it is no adapter, or it was made for other weights.
+        """
+        from headstart.errors import CheckpointError
+        from headstart.training.serving import base_of, with_adapter
+
+        if name in self._adapters:
+            raise CheckpointError(f"adapter {name!r}: there is one of that name. Choose another.")
+        self._base = self._base or base_of(self._trained)
+        mine = self._trained
+        added = with_adapter(self._base, mine.tokenizer, mine.origin, folder)
+        self._adapters[name] = Model(added, self._base)
+
+    def adapter(self, name: str) -> Model:
+        """The model that an adapter makes of this one; the weights are the same in memory.
+
+        Raises:
+            CheckpointError: no adapter of that name was added.
+        """
+        from headstart.errors import CheckpointError, unknown_name
+
+        if name not in self._adapters:
+            raise CheckpointError(unknown_name("adapter", "adapter", name, self._adapters))
+        return self._adapters[name]
+
+    def predict(self, texts: Sequence[str], adapter: str | None = None) -> list[str]:
+        """The label of each of N texts, by the model itself or by an adapter that was added."""
+        if adapter is not None:
+            return self.adapter(adapter).predict(texts)
         return self._trained.task.decode(self._trained.logits(list(texts)))
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, C) float32 probability of each class for each text; rows sum to 1."""
+    def predict_proba(self, texts: Sequence[str], adapter: str | None = None) -> np.ndarray:
+        """(N, C) float32 probability of each class for each text; rows sum to 1.
+
+        The columns are `classes`, or those of the adapter: `model.adapter(name).classes`.
+        """
+        if adapter is not None:
+            return self.adapter(adapter).predict_proba(texts)
         return self._trained.logits(list(texts)).softmax(-1).numpy()
 
     def export(
@@ -125,13 +171,14 @@ class Model:
 
 
 def load(folder: str | Path) -> Model:
-    """Open the model/ folder that a run left, or that folder's parent.
+    """Open the model/ folder that a run left, that folder's parent, or an adapter with its base.
 
     Raises:
         CheckpointError: there is no such model, or a file in it is damaged.
     """
     from headstart.errors import CheckpointError
     from headstart.training.model import DESCRIPTION, open_trained
+    from headstart.training.serving import is_adapter, open_through_adapter
 
     folder = Path(folder)
     inner = folder / "model"
@@ -140,6 +187,8 @@ def load(folder: str | Path) -> Model:
             f"{folder}: the run in this folder has not finished, so it holds no model yet. Give "
             "its command again: it goes on where it stopped."
         )
+    if is_adapter(folder):
+        return Model(*open_through_adapter(folder))
     return Model(open_trained(inner if (inner / DESCRIPTION).exists() else folder))
 
 

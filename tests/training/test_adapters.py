@@ -9,14 +9,17 @@ import signal
 import pytest
 import torch
 from tests.conftest import PRODUCT, reviews
-from tests.training.test_stage import equal, train, weights
+from tests.training.test_stage import equal, recipe, rows, train, weights
 
 import headstart
-from headstart.errors import InterruptedRunError, RecipeError
+from headstart.data.examples import examples
+from headstart.data.table import read
+from headstart.errors import CheckpointError, InterruptedRunError, RecipeError
 from headstart.models.adapters import bare, open_adapter
 from headstart.models.checkpoint import open_checkpoint, open_network
 from headstart.training import loop
 from headstart.training.model import open_trained
+from headstart.training.stage import Workshop
 
 TEXTS = [text for text, _ in reviews(23, 5, PRODUCT)]
 TABLE = {"kind": "lora", "rank": 2, "targets": "query|value"}
@@ -230,3 +233,74 @@ def test_headstart_runs_a_recipe_with_lora(tiny_bert, tmp_path):
     assert verdict.values["schema"]
     assert len(headstart.load(tmp_path / "run").predict(TEXTS)) == len(TEXTS)
     assert open_network(tmp_path / "run" / "model") is not None
+
+
+def shop(count: int, seed: int, words: dict[str, str]) -> list[tuple[str, str]]:
+    return [(text, words[label]) for text, label in reviews(count, seed, PRODUCT)]
+
+
+@pytest.fixture
+def two_shops(tiny_bert):
+    """A model, and two adapters trained on it for classes of their own."""
+    classes = {"shoes": ("fits", "pinches"), "books": ("good", "bad")}
+    data = {"shop": rows(101)} | {
+        name: examples(read(shop(41, 2, {"positive": yes, "negative": no}), name=name))
+        for name, (yes, no) in classes.items()
+    }
+    paths = {name: {"path": "<memory>"} for name in data}
+
+    def run(name: str, way: str) -> list:
+        second = {"data": name, "train": way}
+        return Workshop().run(recipe(tiny_bert, {}, second, data=paths), data)
+
+    base, first = run("shoes", "lora:3")
+    return base.folder, first.folder, run("books", "prefix:3")[1].folder
+
+
+def test_several_adapters_on_one_backbone_chosen_per_call(two_shops):
+    base, shoes, books = two_shops
+    model = headstart.load(base)
+    alone, own = model.predict_proba(TEXTS), model._trained.network.state_dict()
+    before = {name: (t.data_ptr(), t.clone()) for name, t in own.items()}
+    model.add_adapter("shoes", shoes / "adapter")
+    model.add_adapter("books", books / "adapter")
+    assert model.adapters == ("shoes", "books")
+    assert model.adapter("shoes").classes == ("fits", "pinches")
+    merged = headstart.load(shoes).predict_proba(TEXTS)
+    for _ in range(2):
+        assert set(model.predict(TEXTS, adapter="books")) <= {"good", "bad"}
+        got = model.predict_proba(TEXTS, adapter="shoes")
+        torch.testing.assert_close(torch.from_numpy(got), torch.from_numpy(merged), atol=1e-5,
+                                   rtol=1e-5)  # fmt: skip
+        carried = headstart.load(books).predict_proba(TEXTS)
+        assert (model.predict_proba(TEXTS, adapter="books") == carried).all()
+        assert (model.predict_proba(TEXTS) == alone).all()
+    for name, tensor in model._trained.network.state_dict().items():
+        place, clone = before[name]
+        assert tensor.data_ptr() == place and torch.equal(tensor, clone)
+    for adapter in ("shoes", "books"):
+        view = dict(model.adapter(adapter)._trained.network.named_parameters())
+        mine = dict(model._trained.network.named_parameters())
+        assert all(p is view[n] for n, p in mine.items() if n.startswith("backbone."))
+
+
+def test_an_adapter_is_opened_with_the_base_it_names(two_shops):
+    _, shoes, books = two_shops
+    model = headstart.load(shoes / "adapter")
+    got, want = model.predict_proba(TEXTS), headstart.load(shoes).predict_proba(TEXTS)
+    torch.testing.assert_close(torch.from_numpy(got), torch.from_numpy(want), atol=1e-5, rtol=1e-5)
+    model.add_adapter("books", books / "adapter")
+    assert set(model.predict(TEXTS, adapter="books")) <= {"good", "bad"}
+
+
+def test_adapters_that_cannot_be_added(two_shops):
+    base, shoes, books = two_shops
+    model = headstart.load(shoes)
+    with pytest.raises(CheckpointError, match=r"adapter: was made for .* On other weights"):
+        model.add_adapter("shoes", shoes / "adapter")
+    model = headstart.load(base)
+    model.add_adapter("shoes", shoes / "adapter")
+    with pytest.raises(CheckpointError, match="there is one of that name"):
+        model.add_adapter("shoes", books / "adapter")
+    with pytest.raises(CheckpointError, match=r"no adapter is called 'shoe'. Did you mean 'shoes'"):
+        model.predict(TEXTS, adapter="shoe")
