@@ -3,7 +3,7 @@
 import pytest
 
 from headstart.errors import RecipeError
-from headstart.recipe import Data, Recipe, Stage, parse_train
+from headstart.recipe import Data, Lora, Recipe, Stage, parse_train
 
 GOOD = """
 backbone = "bert-base-uncased"
@@ -118,3 +118,60 @@ def test_train_words():
     for word in ("top", "top:0", "top:-1", "lora", "lora:0", "lorra:8", "bitfit:2"):
         with pytest.raises(ValueError, match="no way is called"):
             parse_train(word)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        '"lora:8"',
+        '"bitfit"',
+        '{ kind = "lora", rank = 8, alpha = 16, targets = "query|value", dora = true }',
+        '{ kind = "prefix", length = 5, rates = { "prefix" = 0.01, "head" = 0.001, ".*" = 0 } }',
+        '{ "adapter:5" = 1e-3, "bitfit" = 1e-4, ".*" = 0 }',
+    ],
+)
+def test_what_is_added_comes_back_from_toml(tmp_path, train):
+    text = GOOD.replace('train = "head"', f"train = {train}")
+    recipe = Recipe.from_toml(written(tmp_path, text))
+    assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
+
+
+def test_what_a_stage_adds():
+    def added(train):
+        return Stage(name="s", data="d", epochs=1, train=train).adapter
+
+    assert added("lora:8") == Lora(kind="lora", rank=8) == added({"lora:8": 1e-3, ".*": 0})
+    assert added("prefix:3").length == 3 and added("adapter:7").width == 7
+    assert added("all") is added("bitfit") is added({"head": 1e-3}) is None
+    assert added("lora:8").scale == 2.0
+    table = {"kind": "lora", "rank": 4, "alpha": 6.0}
+    assert added(table).scale == 1.5 and added(table | {"rslora": True}).scale == 3.0
+
+
+@pytest.mark.parametrize(
+    ("train", "messages"),
+    [
+        ('"lorra:8"', ["no way is called 'lorra:8'. Did you mean 'lora:N'?"]),
+        ('{ kind = "loha", rank = 3 }', ["train.kind: no adapter is called 'loha'."]),
+        ("5", ["train: must be a word, a table of patterns or one with a kind; got 5."]),
+        (
+            '{ kind = "lora", rnak = 3, dropout = 2, targets = "(" }',
+            [
+                "stage[1].train.rank: is missing",
+                "stage[1].train: no key is called 'rnak'. Did you mean 'rank'",
+                "stage[1].train.dropout: input should be less than 1; got 2",
+                "stage[1].train.targets: '(' is not a regular expression",
+            ],
+        ),
+        ('{ "lora:3" = 1e-3, "prefix:3" = 1e-3 }', ["one thing may be added in a stage"]),
+        ('{ "lorra:3" = 1e-3 }', ["no adapter is called 'lorra:3'. Did you mean 'lora:N'?"]),
+        (
+            '{ kind = "lora", rank = 3, rates = { "lora:3" = 1e-3 } }',
+            ["train.rates: 'lora:3' says again what `kind` says. Write 'lora'."],
+        ),
+    ],
+)
+def test_faults_of_what_is_added_all_at_once(tmp_path, train, messages):
+    found = faults(tmp_path, GOOD.replace('train = "head"', f"train = {train}"))
+    for message in messages:
+        assert message in found

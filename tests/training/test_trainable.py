@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from headstart.errors import RecipeError
+from headstart.models.attach import attach
 from headstart.models.bert import Bert, BertConfig
 from headstart.models.network import Mean, Network
 from headstart.recipe import Stage
@@ -119,3 +120,52 @@ def test_the_schedule_by_hand(schedule, factors):
 
 def test_every_update_of_a_stage_moves_something():
     assert min(rate_factor(stage("all"), i, 7) for i in range(7)) > 0
+
+
+@pytest.mark.parametrize(
+    ("train", "rates"),
+    [
+        ("lora:2", (1e-3, 1e-3)),
+        ("prefix:3", (1e-2, 1e-3)),
+        ("adapter:3", (1e-3, 1e-3)),
+        ({"lora:2": 0.5, ".*": 0.0}, (0.5, 1e-3)),
+        ({"lora:2": 0.5, "head": 0.25, ".*": 0.0}, (0.5, 0.25)),
+        ({"kind": "lora", "rank": 2, "rates": {"lora": 0.5, ".*": 0.0}}, (0.5, 1e-3)),
+    ],
+)
+def test_rates_of_what_is_added_and_of_the_head(train, rates):
+    net, values = network(), stage(train)
+    attach(net, values.adapter)
+    found = {name: r.learning_rate for r in groups(net, values) for name in r.names}
+    kind = values.adapter.kind
+    added = {rate for name, rate in found.items() if f".{kind}." in name}
+    assert (added, found["head.weight"]) == ({rates[0]}, rates[1])
+    assert found["backbone.blocks.0.norm_1.bias"] == 0
+
+
+def test_layer_decay_of_what_is_added():
+    net, values = network(), stage("lora:2", learning_rate=0.5, layer_decay=0.1)
+    attach(net, values.adapter)
+    rules = groups(net, values)
+    freeze(net, rules)
+    rates = {id(p): g["lr"] for g in optimizer(net, rules, values).param_groups
+             for p in g["params"]}  # fmt: skip
+    assert len(rates) == 5 * 4 * 2 + 2
+    assert rates[id(net.backbone.blocks[4].attention.query.lora.up)] == pytest.approx(0.05)
+    assert rates[id(net.backbone.blocks[0].attention.query.lora.up)] == pytest.approx(0.5e-5)
+
+
+def test_bitfit_moves_biases_and_the_head():
+    found = moving("bitfit")
+    assert found == {n for n, _ in network().named_parameters() if n.endswith(".bias")} | {
+        "head.weight"
+    }
+
+
+def test_a_family_without_biases_has_no_bitfit():
+    net = network()
+    for module in net.backbone.modules():
+        if getattr(module, "bias", None) is not None:
+            module.bias = None
+    with pytest.raises(RecipeError, match=r"a bert has no biases\. Use lora:8"):
+        groups(net, stage("bitfit"))
