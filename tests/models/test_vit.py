@@ -210,3 +210,11 @@ def test_what_trains_on_texts_says_that_it_reads_images(save):
     assert said["positions"] == "learned on a grid that is resized"
     assert said["memory"]["length"] == 9
     assert min(said["memory"]["bytes"].values()) > 0
+
+
+def test_how_images_are_prepared_goes_along(hf, save, tmp_path):
+    _, source = save("ViT")
+    (source / "preprocessor_config.json").write_text('{"do_rescale": false, "size": 17}')
+    assert_saved_is_opened(hf, source, tmp_path / "model", "family")
+    kept = (tmp_path / "model" / "preprocessor_config.json").read_text()
+    assert kept == '{"do_rescale": false, "size": 17}'
