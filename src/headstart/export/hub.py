@@ -92,6 +92,7 @@ def write_public(
         name: what the card calls the model.
     """
     public = replace(model, provenance=public_provenance(model.provenance))
+    public.network.to("cpu").eval()  # after predictions it may be on an accelerator
     save_trained(public, folder, PROOF_TEXTS)
     if not (folder / ADAPTER).exists():
         copy_adapter(model, folder / ADAPTER, ADAPTER_FILES)
