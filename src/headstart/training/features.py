@@ -137,9 +137,13 @@ def _compute(
 ) -> None:
     """Fill a folder with values.npy (T or N, D) float32, offsets.npy and description.json."""
     prefix = fabric.setup_module(_Prefix(network, depth)).eval()
-    pooled = depth == network.depth  # then a row is one vector
-    offsets = np.arange(len(tokens) + 1) if pooled else tokens.offsets
-    shape = (int(offsets[-1]), network.backbone.width)
+    first: Any = prefix(take(tokens, np.zeros(1, np.int64)).to(fabric.device).inputs)
+    # A pooled row is one vector; an image's is longer than it came, by the tokens put before it.
+    longer = int(first.lengths[0]) - int(tokens.lengths[0])
+    pooled = depth == network.depth
+    lengths = np.ones(len(tokens), np.int64) if pooled else tokens.lengths + longer
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    shape = (int(offsets[-1]), first.values.shape[1])
     values = np.lib.format.open_memmap(folder / "values.npy", "w+", np.float32, shape)
     _reserve(folder / "values.npy")
     plan = plan_reading(tokens.lengths, READ_TOKENS)
