@@ -7,7 +7,7 @@ import headstart
 
 ORDER = """
     errors recipe nn models generation data tasks objectives training evaluation verdict report
-    export api estimator predicting demo commands cli
+    export speaking api estimator predicting demo commands cli
 """.split()
 ROOT = Path(headstart.__file__).parent
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.api import Model, load, run, transfer
+    from headstart.api import Model, load, load_generator, run, transfer
     from headstart.errors import (
         CheckpointError,
         DataError,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from headstart.estimator import Classifier
     from headstart.recipe import Data, Recipe, Stage, Task
+    from headstart.speaking import Generator
     from headstart.verdict.judge import Verdict
 
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "Classifier": "estimator",
     "Data": "recipe",
     "DataError": "errors",
+    "Generator": "speaking",
     "HeadstartError": "errors",
     "InterruptedRunError": "errors",
     "Model": "api",
@@ -39,6 +41,7 @@ _HOMES = {
     "UserError": "errors",
     "Verdict": "verdict.judge",
     "load": "api",
+    "load_generator": "api",
     "run": "api",
     "transfer": "api",
 }
@@ -48,6 +51,7 @@ __all__ = [
     "Classifier",
     "Data",
     "DataError",
+    "Generator",
     "HeadstartError",
     "InterruptedRunError",
     "Model",
@@ -59,6 +63,7 @@ __all__ = [
     "UserError",
     "Verdict",
     "load",
+    "load_generator",
     "run",
     "transfer",
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from headstart.export.folders import Exported
     from headstart.models.adapters import Base
+    from headstart.speaking import Generator
     from headstart.training.model import Trained
     from headstart.training.progress import Progress
     from headstart.verdict.compare import Comparison
@@ -190,6 +191,22 @@ def load(folder: str | Path) -> Model:
     if is_adapter(folder):
         return Model(*open_through_adapter(folder))
     return Model(open_trained(inner if (inner / DESCRIPTION).exists() else folder))
+
+
+def load_generator(name: str | Path) -> Generator:
+    """Open a language model, so that its `generate` writes on.
+
+    Args:
+        name: a folder, or a name on the Hugging Face hub: a decoder (GPT-2, Llama, Qwen, ...) or an
+            encoder with a decoder (T5, BART, Marian).
+
+    Raises:
+        CheckpointError: there is no such model, a file of it is damaged, it is an encoder alone,
+            which cannot write, or its generation_config.json asks for what is not supported.
+    """
+    from headstart.speaking import open_generator
+
+    return open_generator(name)
 
 
 def transfer(

@@ -16,6 +16,7 @@ import typer
 
 from headstart.commands.cache import cache_command
 from headstart.commands.export import export_command
+from headstart.commands.generate import generate_command
 from headstart.commands.models import models_command
 from headstart.errors import (
     HeadstartError,
@@ -235,6 +236,7 @@ def demo_command(
 
 
 app.command("export")(export_command)
+app.command("generate")(generate_command)
 app.command("models")(models_command)
 app.command("cache")(cache_command)
 

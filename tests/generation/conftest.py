@@ -30,21 +30,26 @@ DECODERS = ("gpt2", "llama", "mistral", "qwen3")
 WRITERS = ("t5", "bart", "marian")
 
 
+def enliven(model: nn.Module) -> None:
+    """Random weights with which a text does not say one word for ever."""
+    torch.manual_seed(3)
+    for name, parameter in model.named_parameters():
+        if "embed_positions" in name:
+            continue  # Marian's are no parameters
+        if parameter.ndim > 1:
+            quiet = parameter.shape[0] == model.config.vocab_size or "encoder_attn" in name
+            nn.init.normal_(parameter, std=0.4 if quiet else 1.1)
+        elif name.endswith("bias"):
+            nn.init.normal_(parameter, std=0.1)
+        else:
+            nn.init.normal_(parameter, mean=1.0, std=0.3)
+
+
 class Pair:
     """One model twice: theirs and ours."""
 
     def __init__(self, theirs: nn.Module) -> None:
-        torch.manual_seed(3)
-        for name, parameter in theirs.named_parameters():  # else a text says one word for ever
-            if "embed_positions" in name:
-                continue  # Marian's are no parameters
-            if parameter.ndim > 1:
-                quiet = parameter.shape[0] == 101 or "encoder_attn" in name
-                nn.init.normal_(parameter, std=0.4 if quiet else 1.1)
-            elif name.endswith("bias"):
-                nn.init.normal_(parameter, std=0.1)
-            else:
-                nn.init.normal_(parameter, mean=1.0, std=0.3)
+        enliven(theirs)
         self.theirs, self.model = theirs, language_model(theirs)
 
     def prompts(self, lengths: list[int] = LENGTHS) -> Ragged:
