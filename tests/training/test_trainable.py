@@ -125,9 +125,9 @@ def test_every_update_of_a_stage_moves_something():
 @pytest.mark.parametrize(
     ("train", "rates"),
     [
-        ("lora:2", (1e-3, 1e-3)),
-        ("prefix:3", (1e-2, 1e-3)),
-        ("adapter:3", (1e-3, 1e-3)),
+        ("lora:2", (3e-3, 1e-3)),
+        ("prefix:3", (3e-2, 1e-3)),
+        ("adapter:3", (3e-3, 1e-3)),
         ({"lora:2": 0.5, ".*": 0.0}, (0.5, 1e-3)),
         ({"lora:2": 0.5, "head": 0.25, ".*": 0.0}, (0.5, 0.25)),
         ({"kind": "lora", "rank": 2, "rates": {"lora": 0.5, ".*": 0.0}}, (0.5, 1e-3)),

@@ -108,8 +108,9 @@ class Stage(Values):
             moves at 1e-3 unless it is named; a table with a `kind` gives an `Adapter` in full.
         epochs: passes over the data. Exactly one of epochs and steps is given.
         steps: optimiser updates.
-        learning_rate: peak rate where `train` is a word. Default: 1e-3 for "head", "bitfit" and
-            what is added, 1e-2 for "prefix", 1e-4 otherwise.
+        learning_rate: peak rate where `train` is a word, for all that moves. Default: 1e-4 for
+            "all" and "top:N"; for what is added and "bitfit" 3e-3, for "prefix:N" 3e-2, with their
+            head, as for "head", at 1e-3.
         layer_decay: rate of a block = rate of the block above times this (Howard & Ruder 2018).
         schedule: how the rate falls after the warm-up.
         warmup: share of the updates over which the rate rises linearly from 0.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from headstart.models.attach import attach
 from headstart.models.backbone import Backbone
 from headstart.models.checkpoint import Checkpoint
 from headstart.models.network import POOLS, Network
@@ -59,6 +60,8 @@ def footprint(checkpoint: Checkpoint, train: str, *, batch_tokens: int, length: 
     """
     network = _network(checkpoint)
     stage = Stage(name="footprint", data="footprint", train=train, steps=1)
+    if stage.adapter is not None:
+        attach(network, stage.adapter)
     rules = groups(network, stage)
     freeze(network, rules)
     network.train()
