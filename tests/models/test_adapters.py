@@ -29,7 +29,7 @@ from headstart.models.network import POOLS, Mean, Network
 from headstart.nn.lora import DoraLinear, LoraLinear
 from headstart.recipe import Bottleneck, Lora, Prefix
 
-FAMILIES = ["Bert", "Roberta", "DistilBert", "GPT2"]
+FAMILIES = ["Bert", "Roberta", "DistilBert", "GPT2", "Llama"]
 LORA = Lora(kind="lora", rank=3, alpha=5.0)
 PREFIX = Prefix(kind="prefix", length=3)
 BOTTLENECK = Bottleneck(kind="adapter", width=5)
@@ -126,7 +126,11 @@ def test_peft_opens_what_we_save(hf, peft, save, tokens, tmp_path, family, adapt
 @torch.no_grad()
 def test_what_peft_saves_is_opened(hf, peft, save, tokens, tmp_path, family, settings):
     theirs, folder = classifier(save, family)
-    targets = {"DistilBert": ["q_lin", "v_lin"], "GPT2": ["c_attn", "c_fc"]}
+    targets = {
+        "DistilBert": ["q_lin", "v_lin"],
+        "GPT2": ["c_attn", "c_fc"],
+        "Llama": ["q_proj", "v_proj", "up_proj"],
+    }
     targets = targets.get(family, ["query", "value"])
     settings = json.loads(json.dumps(settings).replace("__q__", targets[0]))
     config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=targets, **settings)
@@ -142,7 +146,7 @@ def test_what_peft_saves_is_opened(hf, peft, save, tokens, tmp_path, family, set
     assert {m.lora.dropout.p for m in modules} == {settings.get("lora_dropout", 0.0)}
 
 
-@pytest.mark.parametrize("family", ["Bert", "Roberta", "GPT2"])
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "GPT2", "Llama"])
 @torch.no_grad()
 def test_prefixes_are_the_same_in_peft_both_ways(hf, peft, save, tokens, tmp_path, family):
     theirs, folder = classifier(save, family)
