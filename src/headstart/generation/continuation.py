@@ -67,7 +67,7 @@ class Continuation:
     ) -> None:
         self.opening, device = opening, opening.layout.device
         self._head, self._num_beams = thinned(head), num_beams
-        self._columns = Columns(opening.lengths, room, device)
+        self._columns = Columns(opening.lengths, room, device, num_beams)
         self._told = Columns(opening.lengths if told is None else told, 0, device)
         self._opening_end = self._columns.used
         self._pasts: dict[MultiHeadAttention, Past] = {}
@@ -84,7 +84,7 @@ class Continuation:
         self._columns.used += 1
         self._places = self._places + 1
         x: Ragged = self._body(Ragged(tokens, layout))
-        return self._head(x.values)
+        return self._head(x.values).contiguous()  # words of a row side by side, to be compared
 
     def keep(self, going: Tensor) -> Tensor:
         """Let the rows leave that are not going on, (B,) bool.
@@ -118,9 +118,8 @@ class Continuation:
         if not isinstance(module, MultiHeadAttention):
             return module
         assert module not in self._pasts, "an attention that two blocks share has two pasts"
-        crossing = name == CROSS
-        columns, num_beams = (self._told, 1) if crossing else (self._columns, self._num_beams)
-        self._pasts[module] = Past(columns, num_beams, module.form)
+        columns = self._told if name == CROSS else self._columns
+        self._pasts[module] = Past(columns, module.form)
         return Reading(module, self._pasts[module])
 
     def _going_on(self, name: str, module: nn.Module) -> nn.Module:

@@ -6,6 +6,7 @@ Shapes: B rows, T tokens of all rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from headstart.generation.options import MANY, Options
 from headstart.generation.search import Ends, word_by_word
 from headstart.models.language import LanguageModel, TextToText
 from headstart.nn.ragged import Ragged
+
+T = TypeVar("T")
 
 
 def generate(
@@ -41,19 +44,32 @@ def generate(
         UserError: a prompt is longer than the positions, or leaves no room for what was asked.
     """
     limits = row_limits(model, prompts.lengths, options)
-    if options.num_beams > 1:
-        return [text for row in beam_search(model, prompts, options, limits, ends) for text in row]
-    copies = options.num_return_sequences
     numbers = range(len(limits)) if numbers is None else numbers
-    if copies > 1:
-        prompts = Ragged.from_rows([row for row in prompts.split() for _ in range(copies)])
-        numbers = [number * copies + copy for number in numbers for copy in range(copies)]
-    said: list[list[int]] = [[] for _ in numbers]
-    limits = limits.repeat_interleave(copies)
-    for pairs in word_by_word(model, prompts, options, limits, ends, numbers):
+    # Rows of about one length stand side by side, so that little padding is read.
+    order = sorted(range(len(limits)), key=prompts.lengths.tolist().__getitem__)
+    if options.num_beams > 1:
+        best = beam_search(model, _rows(prompts, order), options, limits[order], ends)
+        return [text for row in _unsorted(best, order) for text in row]
+    copies = options.num_return_sequences
+    order = [row for row in order for _ in range(copies)]
+    drawn = [numbers[row] * copies + place % copies for place, row in enumerate(order)]
+    said: list[list[int]] = [[] for _ in order]
+    steps = word_by_word(model, _rows(prompts, order), options, limits[order], ends, drawn)
+    for pairs in steps:
         for row, token in pairs:
             said[row].append(token)
-    return said
+    return _unsorted(said, order)
+
+
+def _rows(prompts: Ragged, order: list[int]) -> Ragged:
+    rows = prompts.split()
+    return Ragged.from_rows([rows[row] for row in order])
+
+
+def _unsorted(found: list[T], order: list[int]) -> list[T]:
+    """What was found for rows in some order, in that of the rows; copies stay side by side."""
+    places = sorted(range(len(order)), key=order.__getitem__)
+    return [found[place] for place in places]
 
 
 def row_limits(model: LanguageModel | TextToText, lengths: Tensor, options: Options) -> Tensor:

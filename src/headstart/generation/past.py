@@ -10,6 +10,8 @@ H heads of queries, G heads of keys and values, d width of a head, D width.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,42 +20,76 @@ from headstart.nn.attention import Form, mix
 from headstart.nn.multihead import MultiHeadAttention, unbiased
 from headstart.nn.ragged import Layout, Ragged
 
+MOST_PIECES, LEAST_ROWS, WORTH = 4, 4, 8
+"""Rows are read in so many pieces at most, of so many rows at least, where it saves one of them so
+many columns: measured on a CPU."""
 
-class Columns:
-    """Where the tokens of B rows lie in padded columns.
 
-    Args:
-        lengths: (B,) int64 on the CPU, tokens of each row.
-        room: how many columns can be added.
-        device: where the mask lives.
+@dataclass(frozen=True)
+class Piece:
+    """Rows side by side, and the columns of theirs that are read.
+
+    Attributes:
+        rows: of all R.
+        start: the first column in which one of them has a token.
+        added: (R', 1, 1, C) 0 for a token and -inf in a gap, None where they have none behind
+            `start`.
     """
 
-    def __init__(self, lengths: Tensor, room: int, device: torch.device) -> None:
+    rows: slice
+    start: int
+    added: Tensor | None
+
+
+class Columns:
+    """Where the tokens of R rows lie in padded columns.
+
+    Args:
+        lengths: (B,) int64 on the CPU, tokens of each row. Little is read in vain where rows of
+            about the same length stand side by side.
+        room: how many columns can be added.
+        device: where masks live.
+        num_beams: N.
+    """
+
+    def __init__(
+        self, lengths: Tensor, room: int, device: torch.device, num_beams: int = 1
+    ) -> None:
         self.used = int(lengths.max())
         self.capacity = self.used + room
-        self.gaps = (self.used - lengths).to(device)
-        self._refresh()
+        self.num_beams, self.device = num_beams, device
+        self.gaps = self.used - lengths
+        self.pieces = self._pieces()
 
     def keep(self, order: Tensor) -> None:
         """Go on with the rows (B',) int64 alone."""
-        self.gaps = self.gaps[order]
-        self._refresh()
+        self.gaps = self.gaps[order.cpu()]
+        self.pieces = self._pieces()
 
-    def _refresh(self) -> None:
-        self.start = int(self.gaps.min())
-        inside = torch.arange(self.capacity, device=self.gaps.device) >= self.gaps[:, None]
-        uniform = bool((self.gaps == self.start).all())
-        added = torch.zeros_like(inside, dtype=torch.float32).masked_fill_(~inside, -math.inf)
-        self._added = None if uniform else added[:, None, None, :]
+    @property
+    def start(self) -> int:
+        """The first column in which a row has a token."""
+        return int(self.gaps.min())
 
-    def seen(self, reach: int | None) -> slice:
-        """The columns that the last one sees: (L',) of those in use."""
-        first = 0 if reach is None else self.used - 1 - reach
-        return slice(max(first, self.start), self.used)
+    def _pieces(self) -> list[Piece]:
+        size = max(-(-len(self.gaps) // MOST_PIECES), LEAST_ROWS)
+        starts = [int(gaps.min()) for gaps in torch.split(self.gaps, size)]
+        bounds = [0]
+        for place in range(1, len(starts)):
+            if abs(starts[place] - starts[place - 1]) >= WORTH:
+                bounds.append(place * size)
+        bounds.append(len(self.gaps))
+        return [self._piece(first, last) for first, last in pairwise(bounds)]
 
-    def added(self, columns: slice) -> Tensor | None:
-        """(B, 1, 1, L') 0 for a token and -inf in a gap, None where there are none."""
-        return None if self._added is None else self._added[..., columns]
+    def _piece(self, first: int, last: int) -> Piece:
+        gaps = self.gaps[first:last]
+        rows, start = slice(first * self.num_beams, last * self.num_beams), int(gaps.min())
+        if bool((gaps == start).all()):
+            return Piece(rows, start, None)
+        gaps = gaps.repeat_interleave(self.num_beams)[:, None]
+        outside = torch.arange(self.capacity) < gaps
+        added = torch.zeros(outside.shape).masked_fill_(outside, -math.inf)
+        return Piece(rows, start, added[:, None, None, :].to(self.device))
 
 
 class Past:
@@ -61,12 +97,11 @@ class Past:
 
     Args:
         columns: shared by all layers.
-        num_beams: N, in how many ways each row goes on.
         form: of the attention.
     """
 
-    def __init__(self, columns: Columns, num_beams: int, form: Form) -> None:
-        self.columns, self.num_beams, self.heads = columns, num_beams, form.key_heads
+    def __init__(self, columns: Columns, form: Form) -> None:
+        self.columns, self.heads = columns, form.key_heads
         self.keys = self.values = torch.empty(0)
 
     def fill(self, keys: Ragged, values: Ragged) -> None:
@@ -102,13 +137,13 @@ class Past:
         padded = x.values.new_zeros(layout.num_rows * layout.longest, x.values.shape[1])
         padded.index_copy_(0, heads, x.values)
         padded = padded.view(layout.num_rows, 1, layout.longest, self.heads, -1).transpose(2, 3)
-        shape = (layout.num_rows, self.num_beams, self.heads, columns.capacity, padded.shape[-1])
+        shape = (layout.num_rows, columns.num_beams, self.heads, columns.capacity, padded.shape[-1])
         buffer = x.values.new_empty(shape)
         buffer[..., : layout.longest, :] = padded
         return buffer.flatten(0, 1)
 
     def _moved(self, buffer: Tensor, num_rows: int, holes: Tensor, movers: Tensor) -> Tensor:
-        grouped = torch.unflatten(buffer, 0, (-1, self.num_beams))
+        grouped = torch.unflatten(buffer, 0, (-1, self.columns.num_beams))
         columns = slice(self.columns.start, self.columns.used)
         grouped[holes, :, :, columns] = grouped[movers, :, :, columns]
         return grouped[:num_rows].flatten(0, 1)
@@ -151,35 +186,24 @@ class GoingOn(nn.Module):
     def __init__(self, attention: MultiHeadAttention, past: Past) -> None:
         super().__init__()
         self.attention, self.past = attention, past
-        self.form, self.reach = _folded(attention), attention.form.reach
-        self.bias = self._bias(past.columns)
+        self.form = _folded(attention)
+        self.bias = self._bias(past.columns.capacity, past.keys.device)
 
     def forward(self, x: Ragged, memory: Ragged) -> Tensor:
         """(R, D) from the new tokens (R, D); `memory` is `x`."""
         keys, values = self.attention.remember(x)
-        past = self.past
-        past.append(keys.values, values.values)
-        seen = past.columns.seen(self.reach)
-        added = past.columns.added(seen)
-        if added is not None and past.num_beams > 1:
-            added = added.repeat_interleave(past.num_beams, 0)
-        if self.bias is not None:
-            bias = self.bias[..., seen.start - seen.stop :]
-            added = bias if added is None else added + bias
+        self.past.append(keys.values, values.values)
         queries = self.attention.ask(x).values
-        mixed = _mix(queries, past.keys[:, :, seen], past.values[:, :, seen], self.form, added)
-        return self.attention.output(mixed)
+        return self.attention.output(
+            look_back(queries, self.past, self.form, self.bias, self.attention.form.reach)
+        )
 
-    def _bias(self, columns: Columns) -> Tensor | None:
+    def _bias(self, capacity: int, device: torch.device) -> Tensor | None:
         """(1, G, H / G, C) what a token adds to keys at and before its own place; the last for
         itself."""
-        last = torch.tensor([columns.capacity - 1])
-        device = columns.gaps.device
-        query, keys = Layout([1], device, last), Layout([columns.capacity], device)
-        bias = self.attention.relative(query, keys)
-        if bias is None:
-            return None
-        return bias.view(1, self.form.num_heads, -1, columns.capacity)
+        query = Layout([1], device, torch.tensor([capacity - 1]))
+        bias = self.attention.relative(query, Layout([capacity], device))
+        return None if bias is None else bias.view(1, self.form.num_heads, -1, capacity)
 
 
 class LookingBack(nn.Module):
@@ -197,11 +221,8 @@ class LookingBack(nn.Module):
 
     def forward(self, x: Ragged, memory: Ragged) -> Tensor:
         """(R, D) from the new tokens (R, D); what was kept of `memory` stands for it."""
-        columns = self.past.columns
-        seen = columns.seen(None)
-        keys, values = self.past.keys[:, :, seen], self.past.values[:, :, seen]
         queries = self.attention.ask(x).values
-        return self.attention.output(_mix(queries, keys, values, self.form, columns.added(seen)))
+        return self.attention.output(look_back(queries, self.past, self.form))
 
 
 def _folded(attention: MultiHeadAttention) -> Form:
@@ -209,12 +230,43 @@ def _folded(attention: MultiHeadAttention) -> Form:
     return Form(attention.form.key_heads, scale=attention.form.scale)
 
 
+def look_back(
+    queries: Tensor, past: Past, form: Form, bias: Tensor | None = None, reach: int | None = None
+) -> Tensor:
+    """What queries of one token a row find in what is kept.
+
+    Args:
+        queries: (R, H * d).
+        past: of R rows, or of B, each for N queries in turn.
+        form: with the queries that share keys folded.
+        bias: (1, G, H / G, C), what the last column in use adds to those at and before it.
+        reach: how many columns before the last one are seen; None: all.
+
+    Returns:
+        (R, H * d), heads side by side.
+    """
+    columns = past.columns
+    near = 0 if reach is None else columns.used - 1 - reach
+    turns = len(queries) // len(past.keys)
+    mixed = []
+    for piece in columns.pieces:
+        seen = slice(max(piece.start, near), columns.used)
+        added = None if piece.added is None else piece.added[..., seen]
+        if bias is not None:
+            near_bias = bias[..., seen.start - seen.stop :]
+            added = near_bias if added is None else near_bias + added
+        asked = queries[piece.rows.start * turns : piece.rows.stop * turns]
+        keys, values = (x[piece.rows, :, seen] for x in (past.keys, past.values))
+        mixed.append(_mix(asked, keys, values, form, added))
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
 def _mix(queries: Tensor, keys: Tensor, values: Tensor, form: Form, added: Tensor | None) -> Tensor:
     """(R, H * d) from queries likewise, which keys (B, G, L, d) R / B rows in turn share."""
     num_rows, num_heads, _, width = keys.shape
     folded = queries.view(num_rows, -1, num_heads, queries.shape[1] // num_heads // width, width)
     shape = folded.shape
-    folded = folded.transpose(1, 2).flatten(2, 3)
+    folded = folded.transpose(1, 2).flatten(2, 3).contiguous()
     mixed = mix(folded, keys, values, form, added)
     mixed = mixed.view(num_rows, num_heads, shape[1], shape[3], width).transpose(1, 2)
     return mixed.reshape(queries.shape)

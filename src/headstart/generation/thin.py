@@ -16,7 +16,8 @@ class Thin(nn.Module):
     """x W^T + b, computed as (W x^T + b)^T.
 
     The same products; but of a matrix with few columns, for which a CPU's routines need not
-    rearrange W first. With 12 tokens a step was measured 1.4 to 1.8 times as fast.
+    rearrange W first. With 12 tokens it was measured 1.4 to 1.8 times as fast. What comes out lies
+    column by column, as the next map wants it.
 
     Args:
         weight: W, (E, D).
@@ -33,8 +34,8 @@ class Thin(nn.Module):
         """Map (R, D) to (R, E)."""
         columns = values.t() if self.scale == 1.0 else values.t() * self.scale
         if self.bias is None:
-            return torch.mm(self.weight, columns).t().contiguous()
-        return torch.addmm(self.bias, self.weight, columns).t().contiguous()
+            return torch.mm(self.weight, columns).t()
+        return torch.addmm(self.bias, self.weight, columns).t()
 
 
 def thinned(module: nn.Module) -> nn.Module:
