@@ -6,8 +6,8 @@ from pathlib import Path
 import headstart
 
 ORDER = """
-    errors recipe nn models generation data tasks objectives training evaluation verdict report
-    export speaking api estimator predicting demo commands cli
+    errors clock recipe nn models generation data tasks objectives training evaluation verdict
+    report export speaking answering api estimator predicting demo commands cli
 """.split()
 ROOT = Path(headstart.__file__).parent
 

@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.api import Model, load, load_generator, run, transfer
+    from headstart.answering import Model
+    from headstart.api import load, load_generator, run, transfer
     from headstart.errors import (
         CheckpointError,
         DataError,
@@ -32,7 +33,7 @@ _HOMES = {
     "Generator": "speaking",
     "HeadstartError": "errors",
     "InterruptedRunError": "errors",
-    "Model": "api",
+    "Model": "answering",
     "Recipe": "recipe",
     "RecipeError": "errors",
     "Stage": "recipe",

@@ -11,164 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.answering import Model
 from headstart.recipe import DEFAULT_BACKBONE, Recipe
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from headstart.export.folders import Exported
-    from headstart.models.adapters import Base
     from headstart.speaking import Generator
-    from headstart.training.model import Trained
     from headstart.training.progress import Progress
     from headstart.verdict.compare import Comparison
     from headstart.verdict.judge import Verdict
 
 Columns = str | Mapping[str, str] | None
 """A column name for all data sets, or one for each: {"source": "review", "target": "text"}."""
-
-
-class Model:
-    """A saved model that answers. Made by `load`.
-
-    Shapes: N texts, C classes.
-    """
-
-    def __init__(self, trained: Trained, base: Base | None = None) -> None:
-        self._trained, self._base = trained, base
-        self._adapters: dict[str, Model] = {}
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The C class names, in the order of the columns of `predict_proba`."""
-        return self._trained.task.labels
-
-    @property
-    def max_length(self) -> int:
-        """Longest text in tokens; what is longer is cut."""
-        return self._trained.max_length
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """What the model was trained from and on, and what it reached."""
-        return self._trained.provenance
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names of the adapters that were added."""
-        return tuple(self._adapters)
-
-    def add_adapter(self, name: str, folder: str | Path) -> None:
-        """Serve one more adapter on the same weights; it brings a head and classes of its own.
-
-        Args:
-            name: what `predict` is to know it by.
-            folder: the adapter/ folder of a model trained with LoRA, or what PEFT saved.
-
-        Raises:
-            CheckpointError: the name is taken, it is no adapter, or it was made for other weights.
-        """
-        from headstart.errors import CheckpointError
-        from headstart.training.serving import base_of, with_adapter
-
-        if name in self._adapters:
-            raise CheckpointError(f"adapter {name!r}: there is one of that name. Choose another.")
-        self._base = self._base or base_of(self._trained)
-        mine = self._trained
-        added = with_adapter(self._base, mine.tokenizer, mine.origin, folder)
-        self._adapters[name] = Model(added, self._base)
-
-    def adapter(self, name: str) -> Model:
-        """The model that an adapter makes of this one; the weights are the same in memory.
-
-        Raises:
-            CheckpointError: no adapter of that name was added.
-        """
-        from headstart.errors import CheckpointError, unknown_name
-
-        if name not in self._adapters:
-            raise CheckpointError(unknown_name("adapter", "adapter", name, self._adapters))
-        return self._adapters[name]
-
-    def predict(self, texts: Sequence[str], adapter: str | None = None) -> list[str]:
-        """The label of each of N texts, by the model itself or by an adapter that was added."""
-        if adapter is not None:
-            return self.adapter(adapter).predict(texts)
-        return self._trained.task.decode(self._trained.logits(list(texts)))
-
-    def predict_proba(self, texts: Sequence[str], adapter: str | None = None) -> np.ndarray:
-        """(N, C) float32 probability of each class for each text; rows sum to 1.
-
-        The columns are `classes`, or those of the adapter: `model.adapter(name).classes`.
-        """
-        if adapter is not None:
-            return self.adapter(adapter).predict_proba(texts)
-        return self._trained.logits(list(texts)).softmax(-1).numpy()
-
-    def export(
-        self,
-        to: str,
-        out: str | Path,
-        *,
-        int8: bool = False,
-        tolerance: float | None = None,
-        rows: Any = None,
-    ) -> Exported:
-        """Write the model as others have it, and compare its logits before anything is left.
-
-        Args:
-            to: "hf", "sentence-transformers", "onnx", or "peft" for what was trained with LoRA.
-            out: a folder that is new or empty.
-            int8: store an ONNX graph's weights in 8 bits.
-            tolerance: largest difference of a logit that is let pass. Default: 0.001; 0.5 with
-                int8.
-            rows: texts to compare on, as `transfer` takes data; labels are not needed, and 1,000
-                rows are read at most. Default: the run's mistakes, or a few sentences.
-
-        Raises:
-            UserError: with every fault that was found in what was asked, or the difference.
-            CheckpointError: `to` cannot express this model; the message names what can.
-        """
-        from headstart.export.folders import export_model, rows_to_compare
-
-        texts = None if rows is None else rows_to_compare(rows)
-        return export_model(self._trained, to, Path(out), int8=int8, tolerance=tolerance,
-                            texts=texts)  # fmt: skip
-
-    def push_to_hub(
-        self,
-        repo: str,
-        *,
-        private: bool = False,
-        token: str | None = None,
-        message: str | None = None,
-        license_name: str | None = None,
-    ) -> str:
-        """Upload the model to the Hugging Face hub, with a card written from its verdict.
-
-        No text of the data, and no path of this machine, is uploaded.
-
-        Args:
-            repo: "owner/name", made if needed; "name" alone is the token's owner's.
-            private: make a repository that only its owner sees.
-            token: of the hub. Default: the one of `hf auth login`, or HF_TOKEN.
-            message: of the commit.
-            license_name: for the card, as the hub writes it, such as "apache-2.0".
-
-        Returns:
-            The address of the model's page.
-
-        Raises:
-            UserError: the name cannot be, the hub does not let the token write there or cannot be
-                reached, or `private` was asked for and the repository is public.
-        """
-        from headstart.export.hub import push
-
-        return push(self._trained, repo, private=private, token=token, message=message,
-                    license_name=license_name)  # fmt: skip
-
-    def __repr__(self) -> str:
-        return f"Model(classes={list(self.classes)}, max_length={self.max_length})"
 
 
 def load(folder: str | Path) -> Model:
@@ -225,6 +78,7 @@ def transfer(
     labels: int | None = None,
     seeds: int = 1,
     out: str | Path | None = None,
+    profile: bool = False,
     command: str | None = None,
     progress: Progress | bool = True,
 ) -> Verdict:
@@ -246,6 +100,7 @@ def transfer(
         labels: how many target labels to train on. Default: all.
         seeds: repeats of what is trained on the target.
         out: output folder. Default: nothing is written outside the cache.
+        profile: tell where the time went, and leave profile.txt and trace.json in `out`.
         command: how this run was asked for, as the report shows it.
         progress: whether to show progress on standard error, or where it goes.
 
@@ -276,7 +131,7 @@ def transfer(
     }
     common = Recipe.from_values(values, "transfer")
     shop = Workshop(_progress(progress))
-    with _held(out) as folder:
+    with _held(out) as folder, _profiled(profile, folder, shop.progress):
         shop.checkpoint(common.backbone)  # a wrong name is told before any data is read
         rows = read_rows(common, given)
         check_classes(rows, source_answers="source" in names)
@@ -293,6 +148,7 @@ def run(
     *,
     data: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
+    profile: bool = False,
     command: str | None = None,
     progress: Progress | bool = True,
 ) -> Verdict:
@@ -302,6 +158,7 @@ def run(
         recipe: a recipe, its values, or the path of its TOML file.
         data: data in memory, by the recipe's names; the others are read from their paths.
         out: output folder. Default: nothing is written outside the cache.
+        profile: tell where the time went, and leave profile.txt and trace.json in `out`.
         command: how this run was asked for, as the report shows it.
         progress: whether to show progress on standard error, or where it goes.
 
@@ -317,7 +174,7 @@ def run(
     elif not isinstance(recipe, Recipe):
         recipe = Recipe.from_toml(recipe)
     shop = Workshop(_progress(progress))
-    with _held(out) as folder:
+    with _held(out) as folder, _profiled(profile, folder, shop.progress):
         shop.checkpoint(recipe.backbone)
         rows = read_rows(recipe, data)
         for line in describe(rows):
@@ -368,6 +225,20 @@ def _held(out: str | Path | None) -> Iterator[Path | None]:
         return
     with output_folder(Path(out)) as folder:
         yield folder
+
+
+@contextmanager
+def _profiled(asked: bool, folder: Path | None, progress: Progress) -> Iterator[None]:
+    """Count where the time goes, where somebody asked."""
+    from headstart.errors import RecipeError
+    from headstart.training.profiling import profiled
+
+    if asked and folder is None:
+        raise RecipeError("profile: needs a folder for what it writes. Give out as well.")
+    with profiled(folder if asked else None) as lines:
+        yield
+    for line in lines:
+        progress.say(line)
 
 
 def _leave(comparison: Comparison, folder: Path | None, command: str) -> Verdict:

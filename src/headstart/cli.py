@@ -71,6 +71,8 @@ MAX_LENGTH = _text("N", "Longest text in tokens; the rest is cut, and reported. 
                    "checkpoint's.", min=4)  # fmt: skip
 JSON = typer.Option("--json", help="Print verdict.json instead of the table.")
 OUT = _text("DIR", "Folder for verdict, report and model; made if needed.")
+PROFILE = typer.Option("--profile", help="Tell where the time went, and leave profile.txt and "
+                       "trace.json in --out.")  # fmt: skip
 RECIPE = typer.Argument(metavar="RECIPE.toml", help="A recipe of stages, in TOML.")
 CHECK = typer.Option("--check", help="Only say whether the recipe is valid; nothing is trained.")
 RUN_JSON = typer.Option("--json", help="Print verdict.json instead of the table; with --check, the "
@@ -123,6 +125,7 @@ def transfer_command(
     max_length: Annotated[int | None, MAX_LENGTH] = None,
     out: Annotated[Path, OUT] = Path("runs/transfer"),
     json: Annotated[bool, JSON] = False,
+    profile: Annotated[bool, PROFILE] = False,
 ) -> None:
     """Carry what a Transformer learns on SOURCE to TARGET, and say what it was worth.
 
@@ -150,7 +153,7 @@ def transfer_command(
                        source_map=_pairs("--source-map", source_map),
                        target_map=_pairs("--target-map", target_map),
                        backbone=backbone, arms=arms, labels=labels, seeds=seeds,
-                       pooling=pooling, max_length=max_length, out=out,
+                       pooling=pooling, max_length=max_length, out=out, profile=profile,
                        command=command_line(sys.argv[1:]))  # fmt: skip
     _show(verdict, json)
 
@@ -161,6 +164,7 @@ def run_command(
     out: Annotated[Path, OUT] = Path("runs/recipe"),
     check: Annotated[bool, CHECK] = False,
     json: Annotated[bool, RUN_JSON] = False,
+    profile: Annotated[bool, PROFILE] = False,
 ) -> None:
     """Train the stages of a recipe, and judge the model after each.
 
@@ -177,7 +181,7 @@ def run_command(
         return
     from headstart.api import command_line, run
 
-    verdict = run(recipe, out=out, command=command_line(sys.argv[1:]))
+    verdict = run(recipe, out=out, profile=profile, command=command_line(sys.argv[1:]))
     _show(verdict, json)
 
 

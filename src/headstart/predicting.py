@@ -6,21 +6,27 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO, TypeVar
 
-from headstart.api import Model, load
+from headstart.answering import Model
+from headstart.api import load
 from headstart.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from headstart.data.examples import Examples
+    from headstart.data.tokens import Tokens
 
 T = TypeVar("T")
 CHUNK = 2048
+"""Texts read together, sorted by their length."""
+
 BLOCK = 1 << 20
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".gz", ".review")
 OTHER_FILES = (".txt", ".xlsx", ".xls", ".ods", ".zip", ".md", ".html", ".pdf", ".docx")
@@ -51,33 +57,60 @@ def predict_to(
     """
     if out is not None and out.is_dir():
         raise UserError(f"--out: {out} is a folder. Give a file, such as {out / 'labelled.csv'}.")
-    chunks = _chunks(what, text_column)
+    chunks, total = _chunks(what, text_column)
     model = load(model_folder)
-    with _opened(out) as file:
+    with _opened(out) as file, _bar(total) as advance:
         writer = csv.writer(file, lineterminator="\n")
         if not json_lines:
             writer.writerow(["text", "label", "probability"])
             file.flush()
-        for texts in chunks:
-            for text, label, probability in answers(model, texts):
+        for texts, probabilities in _answered(model, chunks, ahead=total is not None):
+            for text, label, probability in _rows(texts, probabilities, model.classes):
                 if json_lines:
                     row = {"text": text, "label": label, "probability": probability}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 else:
                     writer.writerow([text, label, f"{probability:.6f}"])
             file.flush()
+            advance(len(texts))
 
 
-def answers(model: Model, texts: Sequence[str]) -> Iterator[tuple[str, str, float]]:
+def _answered(
+    model: Model, chunks: Iterable[list[str]], *, ahead: bool
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Each list of texts with its (N, C) probabilities.
+
+    Args:
+        ahead: tokenise the next texts meanwhile; not where they are waited for.
+    """
+    from headstart.data.ahead import Ahead
+    from headstart.training.progress import Silent
+
+    trained = model._trained  # tokens made before they are asked for are no one else's concern
+
+    def encode(texts: list[str]) -> tuple[list[str], Tokens]:
+        return texts, trained.tokenizer.encode(texts, trained.max_length)
+
+    encoded = map(encode, chunks)
+    with Ahead(encoded) if ahead else nullcontext(encoded) as arriving:
+        for texts, tokens in arriving:
+            yield texts, trained.logits_of(tokens, Silent(), "predict").softmax(-1).numpy()
+
+
+def _rows(
+    texts: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]
+) -> Iterator[tuple[str, str, float]]:
     """(text, best label, its probability) for each text."""
-    probabilities = model.predict_proba(texts)
     for text, row in zip(texts, probabilities, strict=True):
         best = int(row.argmax())
-        yield text, model.classes[best], round(float(row[best]), 6)
+        yield text, classes[best], round(float(row[best]), 6)
 
 
-def _chunks(what: Sequence[str], text_column: str | None) -> Iterator[list[str]]:
-    """The texts in lists; what can be wrong with a file is said before the model is opened."""
+def _chunks(what: Sequence[str], text_column: str | None) -> tuple[Iterator[list[str]], int | None]:
+    """The texts in lists, and how many there are in all where they come from a table.
+
+    What can be wrong with a file is said before the model is opened.
+    """
     files = [argument for argument in what if argument == "-" or _means_file(argument)]
     if files and len(what) > 1:
         raise DataError(
@@ -85,13 +118,14 @@ def _chunks(what: Sequence[str], text_column: str | None) -> Iterator[list[str]]
             "Give it alone, or give texts only."
         )
     if files and files[0] != "-":
-        return _table_chunks(_read(files[0], text_column))
+        rows = _read(files[0], text_column)
+        return _groups(rows.texts, CHUNK), len(rows)
     if text_column is not None:
         raise DataError(
             f"--text: {text_column!r} names a column, and no table file was given. Leave "
             "it out, or give a csv, tsv, jsonl or parquet file."
         )
-    return arriving_lines(sys.stdin.buffer) if files else _groups(_checked(what), CHUNK)
+    return arriving_lines(sys.stdin.buffer) if files else _groups(_checked(what), CHUNK), None
 
 
 def _read(file: str, text_column: str | None) -> Examples:
@@ -107,13 +141,17 @@ def _read(file: str, text_column: str | None) -> Examples:
     return examples(table, text=text_column, require_label=False, keep_empty=True)
 
 
-def _table_chunks(rows: Examples) -> Iterator[list[str]]:
+def _bar(total: int | None) -> AbstractContextManager[Callable[[int], None]]:
+    """A bar of so many texts; none where nobody knows how many will come."""
+    return nullcontext(lambda done: None) if total is None else _shown_bar(total)
+
+
+@contextmanager
+def _shown_bar(total: int) -> Iterator[Callable[[int], None]]:
     from headstart.training.progress import OnConsole
 
-    with OnConsole().bar("predict", len(rows)) as bar:
-        for texts in _groups(rows.texts, CHUNK):
-            yield texts
-            bar.advance(len(texts))
+    with OnConsole().bar("predict", total) as bar:
+        yield bar.advance
 
 
 def arriving_lines(stream: BinaryIO) -> Iterator[list[str]]:

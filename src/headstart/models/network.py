@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from headstart.models.backbone import Backbone
 from headstart.nn.dropout import Dropout
@@ -89,6 +90,7 @@ class Network(nn.Module):
         self.backbone, self.pool, self.head = backbone, pool, head
         self.dropout = Dropout(dropout)
         self._pinned: tuple[int, ...] = ()
+        self._through: Callable[[nn.Module, Ragged], Ragged] = _kept
 
     @property
     def depth(self) -> int:
@@ -112,6 +114,10 @@ class Network(nn.Module):
         """Keep parts in which nothing moves in eval mode from here on, whatever `train` says."""
         self._pinned = tuple(part for part in range(self.depth) if not self.moves(part))
         self.train(self.training)
+
+    def recompute(self, again: bool) -> None:
+        """Whether blocks are computed again for the backward pass, to the same values."""
+        self._through = _recomputed if again else _kept
 
     def train(self, mode: bool = True) -> Network:
         """Set the mode of everything but the pinned parts, which stay in eval mode."""
@@ -155,8 +161,22 @@ class Network(nn.Module):
         """Parts `start` up to, not including, `stop`; `start` is at least 1."""
         pooled = self.depth - 1
         for part in range(start, min(stop, pooled)):
-            x = self.backbone.blocks[part - 1](x)
+            x = self._through(self.backbone.blocks[part - 1], x)
         if start <= pooled < stop:
             vectors = self.pool(x.replace(self.backbone.finish(x.values)))
             x = Ragged(vectors, Layout([1] * len(vectors), vectors.device))
         return x
+
+
+def _kept(block: nn.Module, x: Ragged) -> Ragged:
+    """A block's output; what its backward pass needs is kept."""
+    return block(x)
+
+
+def _recomputed(block: nn.Module, x: Ragged) -> Ragged:
+    """A block's output; what its backward pass needs is computed again (Chen et al. 2016)."""
+
+    def run(values: Tensor) -> Tensor:
+        return block(x.replace(values)).values
+
+    return x.replace(checkpoint(run, x.values, use_reentrant=False))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from headstart.clock import part
 from headstart.data.batches import Batch
 from headstart.tasks.classify import Classify
 
@@ -37,6 +38,8 @@ class Supervised:
 
     def backward(self, network: nn.Module, batch: Batch) -> dict[str, float]:
         """Leave the gradients of the mean loss over the batch."""
-        loss = self.task.loss(network(batch.inputs, batch.segments), batch)
-        self.propagate(loss * batch.weight)
+        with part("forward"):
+            loss = self.task.loss(network(batch.inputs, batch.segments), batch)
+        with part("backward"):
+            self.propagate(loss * batch.weight)
         return {"loss": float(loss.detach())}

@@ -117,6 +117,10 @@ class Stage(Values):
         weight_decay: of AdamW; biases and norms are spared.
         clip: largest norm of the gradient of all moving parameters together; 0 switches it off.
         batch_tokens: tokens in a batch, the unit of work of one update.
+        micro_batch_tokens: most tokens that go through the network at once; an update of more
+            goes in parts, whose gradients add up to the same. Default: all at once.
+        recompute: keep only what enters each block, and compute the rest again for the backward
+            pass (Chen et al. 2016): a third more work for a fraction of the memory.
         validation: share of the rows held out, stratified, to choose the best epoch by.
         patience: stop after this many epochs without a better validation score.
         head: "keep" starts from the head of the stage before, "new" from a fresh one; "auto"
@@ -137,6 +141,8 @@ class Stage(Values):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(ge=0)] = 1.0
     batch_tokens: Annotated[int, Field(ge=16)] = 1024
+    micro_batch_tokens: Annotated[int, Field(ge=16)] | None = None
+    recompute: bool = False
     validation: Fraction = 0.0
     patience: Annotated[int, Field(ge=1)] | None = None
     head: Literal["auto", "keep", "new"] = "auto"
@@ -160,6 +166,8 @@ class Recipe(Values):
             folder says, else the family's; "family": the head transformers gives the family;
             "last": the last token, for backbones that read from left to right.
         max_length: longest text in tokens, special tokens included. Default: the checkpoint's.
+        positions: stretch the backbone's learned positions to so many, for texts longer than it
+            was trained with. Default: as many as it has.
         seed: of label draws, new heads, data order and dropout.
         data: data sets by name.
         stage: the stages, first to last.
@@ -170,6 +178,7 @@ class Recipe(Values):
     backbone: str = DEFAULT_BACKBONE
     pooling: Literal["auto", "cls", "mean", "last", "family"] = "auto"
     max_length: Annotated[int, Field(ge=4)] | None = None
+    positions: Annotated[int, Field(ge=4)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     data: dict[str, Data]
     stage: Annotated[tuple[Stage, ...], Field(min_length=1)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from headstart.data.batches import Batch, derive_seed
+from headstart.clock import part
+from headstart.data.ahead import Ahead
+from headstart.data.batches import Batch, cut, derive_seed
 from headstart.errors import InterruptedRunError, TrainingError
 from headstart.models.network import Network
 from headstart.objectives.supervised import Objective
 from headstart.recipe import Stage
 from headstart.training.files import write_atomically
 from headstart.training.order import Order
+from headstart.training.profiling import stepped
 from headstart.training.progress import Progress
+from headstart.training.rowwise import clip_gradients
 from headstart.training.signals import stop_on_signals
 
 LOG_POINTS = 200
@@ -69,6 +73,7 @@ class Training:
             or the parts of it that are not cached.
         objective: leaves gradients.
         optimizer: over what moves.
+        decay: brings the weights of rows that no batch asked for to the present.
         order: rows of each step.
         batch: builds the batch of given rows.
         validate: scores of the network on the held-out rows; None without.
@@ -83,6 +88,7 @@ class Training:
     forward: Any
     objective: Objective
     optimizer: torch.optim.Optimizer
+    decay: Callable[[], None]
     order: Order
     batch: Callable[[Any], Batch]
     validate: Callable[[], dict[str, float]] | None
@@ -114,33 +120,48 @@ def train(training: Training, progress: Progress) -> State:
     peak_rates = [group["lr"] for group in training.optimizer.param_groups]
     training.network.train()
     saved = time.perf_counter()
-    with stop_on_signals() as stop, progress.bar(training.stage.name, total, state.step) as bar:
+    with (
+        stop_on_signals() as stop,
+        progress.bar(training.stage.name, total, state.step) as bar,
+        Ahead(_batches(training, state.step)) as batches,
+    ):
         while state.step < total and not _patience_is_over(training, state):
             start = time.perf_counter()
             factor = rate_factor(training.stage, state.step, total)
             for group, peak in zip(training.optimizer.param_groups, peak_rates, strict=True):
                 group["lr"] = peak * factor
-            rows = training.order.rows(state.step)
-            loss = update(training, training.batch(rows), state.step)
-            tokens = training.order.num_tokens(rows)
+            with part("data"):
+                tokens, parts = next(batches)
+            loss = update(training, parts, state.step)
             record(training, state, tokens, loss, peak_rates[0] * factor)
             now = time.perf_counter()
             state.seconds += now - start
             bar.advance(1, tokens, f"loss {loss:.3f}")
+            stepped()
             if stop.signal_number is not None:
                 save(training, state, peak_rates)
                 raise InterruptedRunError(_how_to_go_on(training, state), stop.signal_number)
             if now - saved >= training.save_seconds and state.step < total:
                 save(training, state, peak_rates)
                 saved = time.perf_counter()
+    training.decay()
     if state.best_weights:
         training.network.load_state_dict(training.network.state_dict() | state.best_weights)
     training.network.eval()
     return state
 
 
-def update(training: Training, batch: Batch, step: int) -> float:
-    """One update. Returns the loss of the batch before it.
+def _batches(training: Training, step: int) -> Iterator[tuple[int, list[Batch]]]:
+    """Tokens of each update from a step on, and its batch in parts that fit in memory."""
+    order, limit = training.order, training.stage.micro_batch_tokens
+    for number in range(step, order.total):
+        rows = order.rows(number)
+        parts = [rows] if limit is None else cut(rows, order.lengths, limit)
+        yield order.num_tokens(rows), [training.batch(part) for part in parts]
+
+
+def update(training: Training, parts: Sequence[Batch], step: int) -> float:
+    """One update, by a batch in parts whose gradients add up. Returns the batch's loss before it.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -148,19 +169,22 @@ def update(training: Training, batch: Batch, step: int) -> float:
     # Seeding each step makes its dropout a function of seed and step: nothing to save or restore.
     torch.manual_seed(derive_seed("dropout", training.seed, step))
     training.optimizer.zero_grad(set_to_none=True)
-    loss = training.objective.backward(training.forward, batch.to(training.fabric.device))["loss"]
+    device, num_rows = training.fabric.device, sum(len(batch.rows) for batch in parts)
+    loss = 0.0
+    for batch in parts:
+        measured = training.objective.backward(training.forward, batch.to(device))["loss"]
+        loss += measured * len(batch.rows) / num_rows
     if not math.isfinite(loss):
         raise TrainingError(
             f"stage {training.stage.name!r}, step {step + 1}: the loss is {loss}, on rows "
-            f"{batch.rows.tolist()[:8]} of {training.stage.data!r}. A learning rate a third as "
+            f"{parts[0].rows.tolist()[:8]} of {training.stage.data!r}. A learning rate a third as "
             f"large, or precision float32 (HEADSTART_PRECISION=float32), is the usual remedy; the "
             f"state before this step is kept."
         )
-    if training.stage.clip:
-        training.fabric.clip_gradients(
-            training.network, training.optimizer, max_norm=training.stage.clip
-        )
-    training.optimizer.step()
+    with part("optimiser"):
+        if training.stage.clip:
+            clip_gradients(training.network.parameters(), training.stage.clip)
+        training.optimizer.step()
     return loss
 
 
@@ -183,8 +207,10 @@ def record(training: Training, state: State, tokens: int, loss: float, rate: flo
 
 def _validate(training: Training, state: State) -> None:
     assert training.validate is not None
+    training.decay()
     training.network.eval()
-    scores = training.validate()
+    with part("evaluation"):
+        scores = training.validate()
     training.network.train()
     state.log[-1]["validation"] = scores
     score = next(iter(scores.values()))

@@ -63,8 +63,8 @@ class RowwiseAdamW(torch.optim.AdamW):
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
             state["step"] = torch.zeros((), dtype=torch.float32)
-            state["decayed"] = torch.zeros((), dtype=torch.float64)  # log of the weights' decay
-            state["missed"] = torch.zeros(len(table), dtype=torch.float64, device=table.device)
+            state["decayed"] = 0.0  # log of the weights' decay so far
+            state["missed"] = torch.zeros(len(table), device=table.device)  # where a row's is
             state["seen"] = torch.zeros(len(table), device=table.device)
         rate, (beta_1, beta_2) = group["lr"], group["betas"]
         state["step"] += 1
@@ -74,11 +74,11 @@ class RowwiseAdamW(torch.optim.AdamW):
         mean = state["exp_avg"][rows] * (beta_1**idle)[:, None] + gradient * (1 - beta_1)
         square = state["exp_avg_sq"][rows] * (beta_2**idle)[:, None]
         square.addcmul_(gradient, gradient, value=1 - beta_2)
-        kept = (state["decayed"] - state["missed"][rows]).exp().to(table.dtype)[:, None]
+        kept = (state["decayed"] - state["missed"][rows]).exp()[:, None]
         width = (square / (1 - beta_2**step)).sqrt_().add_(group["eps"])
         table[rows] = table[rows] * kept - mean / width * (rate / (1 - beta_1**step))
         state["exp_avg"][rows], state["exp_avg_sq"][rows] = mean, square
-        state["missed"][rows], state["seen"][rows] = state["decayed"].to(table.device), step
+        state["missed"][rows], state["seen"][rows] = state["decayed"], step
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import resource
-import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
+from headstart.clock import part
 from headstart.data.batches import Batch, RaggedStore, derive_seed, take
 from headstart.data.cache import headstart_cache
 from headstart.data.draw import draw
@@ -34,46 +30,26 @@ from headstart.recipe import Recipe, Stage
 from headstart.tasks.classify import Classify, class_weights
 from headstart.training.adapting import begin_adapter, keep_adapter
 from headstart.training.begin import begin
+from headstart.training.cores import use_given_cores
 from headstart.training.features import Suffix, features, frozen_depth
 from headstart.training.files import folder_atomically, full_disk_is_a_user_error
 from headstart.training.inference import all_logits
+from headstart.training.kept import (
+    RECORD,
+    StageResult,
+    code_digest,
+    found,
+    peak_memory,
+    provenance,
+    save_seconds,
+)
 from headstart.training.loop import State, Training, train
 from headstart.training.model import Trained, open_trained, save_trained, versions
 from headstart.training.order import Order
 from headstart.training.precision import PRECISIONS, choose_precision
 from headstart.training.progress import Progress, Silent
+from headstart.training.room import LIMIT, limit_bytes, make_room
 from headstart.training.trainable import Group, describe, freeze, groups, optimizer
-
-CODE_PARTS = ("nn", "models", "data", "tasks", "objectives", "training")
-RECORD = "stage.json"
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """A finished stage.
-
-    Attributes:
-        digest: of what went into it.
-        folder: a model folder that also holds stage.json and log.jsonl.
-        record: what stage.json holds: values, seconds, steps, tokens, trainable table, log.
-        reused: whether it was found rather than trained.
-    """
-
-    digest: str
-    folder: Path
-    record: dict[str, Any]
-    reused: bool
-
-
-@cache
-def code_digest() -> str:
-    """SHA-256 over the sources that a trained stage depends on."""
-    root = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for part in CODE_PARTS:
-        for file in sorted((root / part).rglob("*.py")):
-            digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
-    return digest.hexdigest()
 
 
 class Workshop:
@@ -88,7 +64,9 @@ class Workshop:
         self.progress = progress or Silent()
         self.cache = cache or headstart_cache()
         self.precision = choose_precision()
-        self.save_seconds = float(os.environ.get("HEADSTART_SAVE_SECONDS", "60"))
+        self.save_seconds = save_seconds()
+        self._limit, self._used = limit_bytes(), set[Path]()
+        use_given_cores()
         self._checkpoints: dict[str, Checkpoint] = {}
         self._encoded: dict[tuple[str, str, int], Tokens] = {}
 
@@ -118,6 +96,14 @@ class Workshop:
         for stage in recipe.stage:
             parent = results[-1] if results else None
             results.append(self._stage(recipe, stage, parent, data[stage.data]))
+            self._used.add(results[-1].folder)
+            gone = make_room(self.cache, self._limit, self._used)
+            if gone:
+                freed = sum(entry.num_bytes for entry in gone) / 1e9
+                self.progress.say(
+                    f"cache: {len(gone)} least recently used entries removed, {freed:,.1f} GB "
+                    f"(${LIMIT} = {self._limit / 1e9:g})"
+                )
         return results
 
     def _stage(
@@ -130,12 +116,12 @@ class Workshop:
         with full_disk_is_a_user_error(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
         with self._alone(folder.with_suffix(".lock"), stage.name):
-            found = _found(folder, digest)
-            if found is not None:
+            before = found(folder, digest)
+            if before is not None:
                 self.progress.say(f"{stage.name}: trained before, reused")
-                return found
+                return before
             start = self._start(recipe, stage, parent, examples)
-            start.provenance = _provenance(recipe, stage, parent, examples, digest)
+            start.provenance = provenance(recipe, stage, parent, examples, digest)
             seed = _seed(recipe, stage)
             begin_adapter(start, stage, str(parent.folder) if parent else recipe.backbone, seed)
             bound = _Bound(self, stage, start, examples, seed)
@@ -165,6 +151,7 @@ class Workshop:
             "stage": values,
             "pooling": recipe.pooling,
             "max_length": recipe.max_length,
+            "positions": recipe.positions,
             "seed": _seed(recipe, stage),
             "data": examples.digest,
             "precision": self.precision,
@@ -203,7 +190,8 @@ class Workshop:
         """Tokens of a data set and how many were cut, made once for a tokenizer and length."""
         key = (rows.digest, tokenizer.digest, max_length)
         if key not in self._encoded:
-            self._encoded[key] = tokenizer.encode(rows.texts, max_length)
+            with part("tokens"):
+                self._encoded[key] = tokenizer.encode(rows.texts, max_length)
         return self._encoded[key]
 
     def tokens(self, model: Trained, rows: Examples) -> RaggedStore:
@@ -214,39 +202,6 @@ class Workshop:
 
 def _seed(recipe: Recipe, stage: Stage) -> int:
     return recipe.seed if stage.seed is None else stage.seed
-
-
-def _found(folder: Path, digest: str) -> StageResult | None:
-    """A finished stage; one whose record is damaged is removed and trained again."""
-    if not folder.exists():
-        return None
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        shutil.rmtree(folder)
-        return None
-    os.utime(folder)  # the least recently used goes first when room is made
-    return StageResult(digest, folder, record, reused=True)
-
-
-def _provenance(
-    recipe: Recipe, stage: Stage, parent: StageResult | None, examples: Examples, digest: str
-) -> dict[str, Any]:
-    """What a model was trained from and on, stage by stage."""
-    this = {
-        "name": stage.name,
-        "digest": digest,
-        "data": examples.name,
-        "rows": len(examples),
-        "stage": stage.model_dump(mode="json", exclude_defaults=True),
-    }
-    before = open_record(parent.folder)["provenance"]["stages"] if parent else []
-    return {"backbone": recipe.backbone, "stages": [*before, this]}
-
-
-def open_record(folder: Path) -> dict[str, Any]:
-    """What a finished stage's stage.json holds."""
-    return json.loads((folder / RECORD).read_text(encoding="utf-8"))
 
 
 class _Bound:
@@ -278,9 +233,9 @@ class _Bound:
         start = time.perf_counter()
         store = self._store(network, depth)
         prepared = time.perf_counter() - start
-        forward, adam = self.fabric.setup(
-            Suffix(network, depth), optimizer(network, rules, self.stage)
-        )
+        network.recompute(self.stage.recompute)
+        rowwise = optimizer(network, rules, self.stage)
+        forward, adam = self.fabric.setup(Suffix(network, depth), rowwise)
         state_file = folder.with_suffix(".state")
         order = self._order()
         training = Training(
@@ -290,6 +245,7 @@ class _Bound:
             forward=forward,
             objective=Supervised(self.model.task, self.fabric.backward),
             optimizer=adam,
+            decay=rowwise.finish,
             order=order,
             batch=lambda rows: self._batch(store, rows, order.mean_rows),
             validate=self._validation(forward, store) if len(self.held_rows) else None,
@@ -310,8 +266,10 @@ class _Bound:
             return tokens
         key = f"{self.examples.digest} {self.model.tokenizer.digest} {self.model.max_length} "
         key += f"{self.shop.precision} {code_digest()} {torch.__version__}"
-        return features(self.fabric, network, depth, tokens, folder=self.shop.cache / "features",
-                        key=key, progress=self.shop.progress)  # fmt: skip
+        with part("frozen"):
+            place = self.shop.cache / "features"
+            return features(self.fabric, network, depth, tokens, folder=place, key=key,
+                            progress=self.shop.progress)  # fmt: skip
 
     def _order(self) -> Order:
         # Batches are cut by tokens even where a cached row is one vector: an update then means
@@ -351,7 +309,7 @@ class _Bound:
             "steps": state.step,
             "tokens": state.tokens,
             "tokens_per_second": state.tokens / max(state.seconds, 1e-9),
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory(),
             "cached_parts": depth,
             "trainable": moved,
             "log": state.log,
@@ -361,7 +319,7 @@ class _Bound:
     def _keep(self, folder: Path, record: dict[str, Any], rules: list[Group]) -> None:
         self.model.network.to("cpu")
         texts = self.examples.texts
-        with folder_atomically(folder) as fresh:
+        with part("saving"), folder_atomically(folder) as fresh:
             record["adapter"] = keep_adapter(
                 self.model, self.stage, rules, fresh, texts, self.shop.progress
             )
@@ -376,11 +334,3 @@ def _subset(store: RaggedStore, rows: np.ndarray) -> RaggedStore:
     parts = [store.values[store.offsets[r] : store.offsets[r + 1]] for r in rows]
     lengths = store.lengths[rows]
     return RaggedStore(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)]))
-
-
-def _peak_memory() -> int:
-    """Most bytes that this process held at once: of the GPU where there is one, else resident."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

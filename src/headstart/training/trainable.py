@@ -19,12 +19,16 @@ from headstart.models.attach import carried
 from headstart.models.attach import matches as rules_name
 from headstart.models.network import Network
 from headstart.recipe import Bottleneck, Lora, Prefix, Stage, adapter_of, parse_train
+from headstart.training.rowwise import RowwiseAdamW, ask_for_rows
 
 HEAD_RATE = 1e-3
 BACKBONE_RATE = 1e-4
 ADDED_RATES = {"lora": 3e-3, "adapter": 3e-3, "bitfit": 3e-3, "prefix": 3e-2}
 """Peak rates that little beside a frozen backbone learns at: the best of 3e-4 to 1e-2 but for LoRA,
 which still gained at 1e-2, on 200 reviews with all-MiniLM-L6-v2. Large backbones want less."""
+ROWS_PER_TOKEN = 4
+"""A table is updated by rows where it has more than so many for each token of a batch."""
+
 HEAD = r"head|pool"  # a family's pooler belongs to its head: both are made for the task at hand
 WORDS = {
     "lora": r".*\.lora\w*",
@@ -172,8 +176,10 @@ def freeze(network: Network, rules: list[Group]) -> None:
     network.pin_frozen_parts()
 
 
-def optimizer(network: Network, rules: list[Group], stage: Stage) -> torch.optim.AdamW:
+def optimizer(network: Network, rules: list[Group], stage: Stage) -> RowwiseAdamW:
     """AdamW with bias correction (Loshchilov & Hutter 2019) over what moves.
+
+    Of a table of words that moves, only the rows that a batch asks for do, see `RowwiseAdamW`.
 
     Biases and norms are not decayed. With `layer_decay` d, a parameter k blocks below the head
     moves at rate * d ** k.
@@ -187,10 +193,22 @@ def optimizer(network: Network, rules: list[Group], stage: Stage) -> torch.optim
             rate = rule.learning_rate * stage.layer_decay ** _depth_below_head(name, num_blocks)
             decay = stage.weight_decay if parameter.ndim > 1 else 0.0
             sets.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in sets.items()],
-        fused=True,
+    ask_for_rows(network, _large_tables(network, stage.batch_tokens))
+    return RowwiseAdamW(
+        {"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in sets.items()
     )
+
+
+def _large_tables(network: Network, batch_tokens: int) -> list[nn.Embedding]:
+    """Tables of which a batch cannot ask for most rows, on a CPU: elsewhere dense is as fast."""
+    return [
+        module
+        for module in network.backbone.modules()
+        if isinstance(module, nn.Embedding)
+        and module.num_embeddings > ROWS_PER_TOKEN * batch_tokens
+        and module.weight.device.type == "cpu"
+        and not torch.accelerator.is_available()
+    ]
 
 
 def _depth_below_head(name: str, num_blocks: int) -> int:

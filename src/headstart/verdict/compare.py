@@ -16,8 +16,9 @@ from headstart.data.findings import contradictions, length_findings
 from headstart.data.text import Tokenizer
 from headstart.errors import DataError
 from headstart.recipe import Recipe
+from headstart.training.kept import StageResult
 from headstart.training.model import open_trained, versions
-from headstart.training.stage import StageResult, Workshop
+from headstart.training.stage import Workshop
 from headstart.verdict.arms import Arm
 from headstart.verdict.judge import (
     ArmResult,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from headstart.evaluation.intervals import Interval, effect, gain, interval
 from headstart.evaluation.metrics import class_table, confusion
-from headstart.training.stage import StageResult
+from headstart.training.kept import StageResult
 
 SCHEMA = "headstart.verdict/1"
 NUM_MISTAKES = 20
