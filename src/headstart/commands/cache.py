@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-CLEAR = typer.Option("--clear", metavar="KIND", help="Remove what is there: all, stages, features "
-                     "or unfinished.")  # fmt: skip
+CLEAR = typer.Option("--clear", metavar="KIND", help="Remove what is there: all, stages, features, "
+                     "tables, tokens or unfinished.")  # fmt: skip
 
 
 def cache_command(clear: Annotated[str | None, CLEAR] = None) -> None:
     """Show what the cache holds, or empty it. Nothing in it is lost for good.
 
     It holds trained stages, so that no run trains one twice; what frozen parts of
-    networks gave, so that they run once; and states of stages that were stopped.
+    networks gave, so that they run once; large tables and their tokens, so that
+    they are read once; and states of stages that were stopped.
     Above $HEADSTART_CACHE_GB gigabytes (20 by default) the least recently used
     goes first.
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from headstart.data.mapped import Window
 from headstart.nn.ragged import Layout, Ragged
 
 WINDOW = 16
 """Batches cut from one length-sorted window: many waste little padding, few keep order random."""
+
+READ_ROWS = 1 << 16
+"""Rows sorted by length together where all are read once: enough to waste no padding, and near each
+other in a file."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,21 @@ class RaggedStore:
         """(N,) int64 values in each row."""
         return np.diff(self.offsets)
 
+    @cached_property
+    def _window(self) -> Window:
+        return Window.of(self.values)
+
     def gather(self, rows: np.ndarray) -> Ragged:
         """Pack the given rows, in the given order. Whole numbers become int64."""
-        parts = [self.values[self.offsets[r] : self.offsets[r + 1]] for r in rows]
-        values = torch.from_numpy(np.concatenate(parts))
-        if not values.is_floating_point():
-            values = values.long()
-        return Ragged(values, Layout(np.diff(self.offsets)[rows]))
+        starts = self.offsets[rows]
+        lengths = self.offsets[np.asarray(rows) + 1] - starts
+        ends = np.cumsum(lengths)
+        places = np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1])
+        packed = np.take(self.values, places, axis=0)
+        self._window.read(packed.nbytes, places=len(lengths))
+        if not np.issubdtype(packed.dtype, np.floating):
+            packed = packed.astype(np.int64)
+        return Ragged(torch.from_numpy(packed), Layout(torch.from_numpy(lengths)))
 
 
 def derive_seed(*parts: object) -> int:
@@ -122,8 +136,15 @@ def plan_epoch(lengths: np.ndarray, batch_tokens: int, seed: int) -> list[np.nda
 
 
 def plan_reading(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Rows of each batch for reading every row once, longest first, with the least padding."""
-    return cut(np.argsort(-lengths, kind="stable"), lengths, batch_tokens)
+    """Rows of each batch for reading every row once, with the least padding.
+
+    The longest come first, of each `READ_ROWS` rows.
+    """
+    batches: list[np.ndarray] = []
+    for start in range(0, len(lengths), READ_ROWS):
+        by_length = np.argsort(-lengths[start : start + READ_ROWS], kind="stable")
+        batches += cut(start + by_length, lengths, batch_tokens)
+    return batches
 
 
 def take(

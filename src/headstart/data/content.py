@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from headstart.data.findings import Finding
+from headstart.data.mapped import Window
 from headstart.errors import DataError
 
 SHOWN = 5
@@ -28,12 +29,39 @@ class Content:
         numbers: (N,) int64 number of each row, as its user counts.
         unit: what its user calls a row.
         findings: what the reader noticed and did.
+        window: over the map that the columns are read through, where there is one.
     """
 
     columns: pa.Table
     numbers: np.ndarray
     unit: str
     findings: tuple[Finding, ...] = ()
+    window: Window = field(default_factory=lambda: Window(None))
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The rows of a file as they are read, some thousand at a time.
+
+    Attributes:
+        pieces: cells and (N,) int64 numbers of the rows of each piece, one or more of them, all of
+            the same columns; what is wrong with the file is raised on the way.
+        unit: what its user calls a row.
+        findings: what the reader noticed and did.
+    """
+
+    pieces: Iterator[tuple[pa.Table, np.ndarray]]
+    unit: str
+    findings: tuple[Finding, ...] = ()
+
+    def whole(self) -> Content:
+        """All rows, in memory.
+
+        Raises:
+            DataError: the file is not what it should be.
+        """
+        tables, numbers = zip(*self.pieces, strict=True)
+        return Content(pa.concat_tables(tables), np.concatenate(numbers), self.unit, self.findings)
 
 
 def shorten(faults: list[str], more: str = "faults") -> list[str]:
@@ -70,9 +98,18 @@ def to_array(values: list[Any], place: Place) -> Any:
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
         pass
     try:
-        return pa.array([None if _missing(v) else str(v) for v in values], pa.string())
+        return to_texts(values)
     except UnicodeEncodeError:
         raise DataError(_half_characters(values, place)) from None
+
+
+def to_texts(values: list[Any]) -> Any:
+    """Values of any kinds as an arrow array of texts; NaN and NA are missing.
+
+    Raises:
+        UnicodeEncodeError: a text holds half a character.
+    """
+    return pa.array([None if _missing(v) else str(v) for v in values], pa.string())
 
 
 def _missing(value: Any) -> bool:

@@ -10,14 +10,13 @@ import csv
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headstart.data.content import SHOWN, Content, shorten
+from headstart.data.content import SHOWN, Pieces, shorten
 from headstart.data.encoding import check_text, open_text
 from headstart.data.findings import Finding
 from headstart.errors import DataError
@@ -28,22 +27,22 @@ CHUNK = 10_000
 """Rows held as Python lists at a time, so that a large file takes little more than its text."""
 
 
-def read_csv(path: Path) -> Content:
+def read_csv(path: Path) -> Pieces:
     """Read a comma-separated file with a header; every cell is text, empty ones are missing.
 
     A header without a comma but with semicolons (as spreadsheets write them where the comma is the
     decimal point), tabs or bars is read as separated by these.
 
     Raises:
-        DataError: wrong encoding, NUL bytes, a quote that is not closed, rows with too many or too
-            few fields, a column named twice, or no rows. Rows are counted as a spreadsheet does,
-            the header being row 1.
+        DataError: wrong encoding or NUL bytes; and on the way a quote that is not closed, rows with
+            too many or too few fields, a column named twice, or no rows. Rows are counted as a
+            spreadsheet does, the header being row 1.
     """
     check_text(path)
-    return _parse(path, _delimiter(path), quoted=True)
+    return Pieces(_tables(path, _delimiter(path), quoted=True), "row")
 
 
-def read_tsv(path: Path) -> Content:
+def read_tsv(path: Path) -> Pieces:
     """Read a tab-separated file with a header; every cell is text, empty ones are missing.
 
     Some programs quote fields in such files, others write quotes as they stand. What fits the
@@ -53,35 +52,49 @@ def read_tsv(path: Path) -> Content:
         DataError: as `read_csv`.
     """
     check_text(path)
-    try:
-        quoted = _parse(path, "\t", quoted=True)
-    except DataError:
-        try:
-            return _literal_quotes(path, _parse(path, "\t", quoted=False))
-        except DataError:
-            pass
-        raise
-    if len(quoted.columns.column_names) == 1:
-        return quoted
-    try:
-        literal = _parse(path, "\t", quoted=False)
-    except DataError:
-        return quoted
-    same = literal.columns.num_rows == quoted.columns.num_rows
-    return quoted if same else _literal_quotes(path, literal)
-
-
-def _literal_quotes(path: Path, content: Content) -> Content:
-    cells = zip(*(column.to_pylist() for column in content.columns.columns), strict=True)
-    count = sum(any('"' in (cell or "") for cell in row) for row in cells)
+    quotes = _literal_quotes(path)
+    if quotes is None:
+        return Pieces(_tables(path, "\t", quoted=True), "row")
     finding = Finding(
         kind="literal quotes",
         message=f"{path}: its double quotes do not enclose whole fields, so they were read "
         "as text.",
-        count=count,
+        count=quotes,
         remedy="Nothing to do if this is how the file was meant.",
     )
-    return replace(content, findings=(finding,))
+    return Pieces(_tables(path, "\t", quoted=False), "row", (finding,))
+
+
+def _literal_quotes(path: Path) -> int | None:
+    """How many rows hold a double quote, where quotes are text; None where they enclose fields.
+
+    Raises:
+        DataError: neither reading fits the file.
+    """
+    fault = None
+    try:
+        num_quoted, width, _ = _count(path, quoted=True)
+        if width == 1:
+            return None
+    except DataError as error:
+        fault = error
+    try:
+        num_literal, _, with_quotes = _count(path, quoted=False)
+    except DataError:
+        if fault is not None:
+            raise fault from None
+        return None
+    return None if fault is None and num_literal == num_quoted else with_quotes
+
+
+def _count(path: Path, *, quoted: bool) -> tuple[int, int, int]:
+    """Rows of a tab-separated file, its columns, and rows that hold a double quote."""
+    count = width = with_quotes = 0
+    for names, rows, _ in _rows(path, "\t", quoted=quoted):
+        count, width = count + len(rows), len(names)
+        if not quoted:
+            with_quotes += sum(any('"' in cell for cell in row) for row in rows)
+    return count, width, with_quotes
 
 
 def _delimiter(path: Path) -> str:
@@ -123,16 +136,28 @@ def _records(path: Path, delimiter: str, *, quoted: bool) -> Iterator[tuple[int,
             ) from None
 
 
-def _parse(path: Path, delimiter: str, *, quoted: bool) -> Content:
+def _tables(path: Path, delimiter: str, *, quoted: bool) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    for names, rows, numbers in _rows(path, delimiter, quoted=quoted):
+        yield _cells(names, rows), np.array(numbers, dtype=np.int64)
+
+
+def _rows(
+    path: Path, delimiter: str, *, quoted: bool
+) -> Iterator[tuple[list[str], list[list[str]], list[int]]]:
+    """Names of the columns, and up to `CHUNK` rows with their numbers, until the file ends.
+
+    Raises:
+        DataError: once all rows were seen, with what is wrong with them.
+    """
     records = _records(path, delimiter, quoted=quoted)
     first, header = next(records, (0, []))
     if not header:
         raise DataError(f"{path}: holds blank lines only.")
     names = _column_names(path, first, header)
-    numbers: list[int] = []
     rows: list[list[str]] = []
+    numbers: list[int] = []
     broken: list[str] = []
-    parts: list[pa.Table] = []
+    empty = True
     try:
         for number, record in records:
             if len(record) != len(names):
@@ -142,17 +167,16 @@ def _parse(path: Path, delimiter: str, *, quoted: bool) -> Content:
             numbers.append(number)
             rows.append(record)
             if len(rows) == CHUNK:
-                parts.append(_cells(names, rows))
-                rows = []
+                yield names, rows, numbers
+                rows, numbers, empty = [], [], False
     except DataError as error:
         broken += error.faults
     if broken:
         raise DataError(shorten(broken, "broken rows"))
-    if not numbers:
-        raise DataError(f"{path}: holds a header ({', '.join(names)}) and no rows.")
     if rows:
-        parts.append(_cells(names, rows))
-    return Content(pa.concat_tables(parts), np.array(numbers, dtype=np.int64), "row")
+        yield names, rows, numbers
+    elif empty:
+        raise DataError(f"{path}: holds a header ({', '.join(names)}) and no rows.")
 
 
 def _cells(names: list[str], rows: list[list[str]]) -> pa.Table:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headstart.data.labels import Labels
+
 
 def stratified_order(labels: Sequence[object], seed: int) -> np.ndarray:
     """Order all rows so that every beginning has the classes in proportion.
@@ -19,16 +21,25 @@ def stratified_order(labels: Sequence[object], seed: int) -> np.ndarray:
         (N,) int64 row indices.
     """
     random = np.random.default_rng(seed)
-    names, classes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    classes, num_classes = _classes(labels)
     shuffled = random.permutation(len(classes))
+    by_class = np.argsort(classes[shuffled], kind="stable")  # each class in its random order
+    sizes = np.bincount(classes, minlength=num_classes)
+    turn = np.arange(len(classes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = np.empty(len(classes))
-    for c in range(len(names)):
-        members = shuffled[classes[shuffled] == c]
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    order = shuffled[np.argsort(place[shuffled], kind="stable")]
+    place[by_class] = (turn + 0.5) / np.repeat(sizes, sizes)
+    order = shuffled[np.argsort(place, kind="stable")]
     _, first = np.unique(classes[order], return_index=True)
     first.sort()
     return np.concatenate([order[first], np.delete(order, first)])
+
+
+def _classes(labels: Sequence[object]) -> tuple[np.ndarray, int]:
+    """The number of each label among the sorted ones, and how many there are."""
+    if isinstance(labels, Labels):
+        return labels.codes, len(labels.names)
+    names, classes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    return classes, len(names)
 
 
 def draw(labels: Sequence[object], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,5 +48,7 @@ def draw(labels: Sequence[object], count: int, seed: int) -> tuple[np.ndarray, n
     Every class gets a row where `count` allows it; a smaller draw is part of a larger one of the
     same seed.
     """
+    if not count:
+        return np.empty(0, dtype=np.int64), np.arange(len(labels))
     order = stratified_order(labels, seed)
     return np.sort(order[:count]), np.sort(order[count:])

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headstart.data.columns import find_columns
 from headstart.data.content import shorten
 from headstart.data.findings import SHOWN, SHOWN_ROWS, Finding, counted, listed
+from headstart.data.labels import Labels
 from headstart.data.table import Table
+from headstart.data.texts import BLOCK, Texts, as_strings
 from headstart.errors import DataError
 
 MOST_CHARACTERS = 1_000_000
@@ -33,15 +34,16 @@ class Examples:
 
     Attributes:
         name: what messages call them.
-        texts: N texts.
+        texts: N texts: a list, or, where they would fill the memory, `Texts`, which are read as
+            they are asked for.
         labels: N labels, or None where none are known.
         rows: (N,) int64 number of each text's row, as the user counts (`Table.number`).
         findings: what was noticed and done on the way here.
     """
 
     name: str
-    texts: list[str]
-    labels: list[str] | None
+    texts: Sequence[str]
+    labels: Sequence[str] | None
     rows: np.ndarray
     findings: tuple[Finding, ...] = ()
 
@@ -51,22 +53,49 @@ class Examples:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """The distinct labels, sorted."""
-        return tuple(sorted(set(self.labels or ())))
+        return Labels.of(self.labels or ()).names
 
-    @cached_property
+    @property
+    def texts_digest(self) -> str:
+        """SHA-256 over the texts, in their order, wherever they are kept."""
+        return self._digests[0]
+
+    @property
     def digest(self) -> str:
         """SHA-256 over texts and labels, in their order."""
+        return self._digests[1]
+
+    @cached_property
+    def _digests(self) -> tuple[str, str]:
         digest = hashlib.sha256()
-        for value in (*self.texts, "\0labels\0", *(self.labels or ())):
-            encoded = value.encode("utf-8", "surrogatepass")
-            digest.update(len(encoded).to_bytes(8, "little") + encoded)
-        return digest.hexdigest()
+        for start in range(0, len(self), BLOCK):
+            digest.update(b"".join(map(_framed, self.texts[start : start + BLOCK])))
+        of_texts = digest.hexdigest()
+        digest.update(_framed("\0labels\0"))
+        framed = {name: _framed(name) for name in self.classes}
+        for start in range(0, len(self.labels or ()), BLOCK):
+            labels = (self.labels or ())[start : start + BLOCK]
+            digest.update(b"".join(framed[label] for label in labels))
+        return of_texts, digest.hexdigest()
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Examples:
         """The examples at the given places, in that order."""
-        labels = None if self.labels is None else [self.labels[i] for i in indices]
-        rows = self.rows[np.asarray(indices, dtype=np.int64)]
-        return replace(self, texts=[self.texts[i] for i in indices], labels=labels, rows=rows)
+        places = np.asarray(indices, dtype=np.int64)
+        texts, labels = self.texts, self.labels
+        some = texts.take(places).settled() if isinstance(texts, Texts) else _taken(texts, places)
+        if labels is not None:
+            labels = labels.take(places) if isinstance(labels, Labels) else _taken(labels, places)
+        return replace(self, texts=some, labels=labels, rows=self.rows[places])
+
+
+def _framed(text: str) -> bytes:
+    """A text behind its length, so that no two lists of texts look alike."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    return len(encoded).to_bytes(8, "little") + encoded
+
+
+def _taken(values: Sequence[str], places: np.ndarray) -> list[str]:
+    return [values[place] for place in places.tolist()]
 
 
 def examples(
@@ -94,54 +123,34 @@ def examples(
     """
     text, label = find_columns(table, text, label, need_label=require_label)
     mapping = {_name(key): name for key, name in (mapping or {}).items()}
-    texts = ["" if t is None else t for t in _strings(table, text).to_pylist()]
-    faults = _too_long(table, text, texts)
+    texts = Texts(_cells(table, text), table.window)
+    filled, faults = _look(table, text, texts)
     labels = None if label is None else _labels(table, label)
     if labels is not None:
         faults += _missing(table, label, labels)
     if faults:
         raise DataError(faults)
-    rows, findings = np.arange(len(texts)), list(table.findings)
+    kept, findings = np.ones(len(texts), dtype=bool), list(table.findings)
     if labels is not None and mapping:
-        rows, found = _mapped_rows(table, labels, mapping)
+        kept, found = _mapped_rows(table, labels, mapping)
         findings += found
-        labels = [mapping.get(name, name) for name in labels]
+        labels = Labels([mapping.get(name, name) for name in labels.names], labels.codes)
     if not keep_empty:
-        rows, found = _filled_rows(table, text, texts, rows)
+        kept, found = _filled_rows(table, text, filled, kept)
         findings += found
-    chosen = rows.tolist()
-    kept = None if labels is None else [labels[row] for row in chosen]
-    if kept is not None:
-        _check_classes(table, label, kept)
-    return Examples(
-        table.name, [texts[row] for row in chosen], kept, _numbers(table, rows), tuple(findings)
-    )
+    rows = None if kept.all() else np.flatnonzero(kept)
+    if rows is not None:
+        texts, labels = texts.take(rows), None if labels is None else labels.take(rows)
+    if labels is not None:
+        _check_classes(table, label, labels)
+    return Examples(table.name, texts.settled(), labels, table.number_all(rows), tuple(findings))
 
 
-def _numbers(table: Table, rows: np.ndarray) -> np.ndarray:
-    """Row numbers as the user counts, of rows counted from 0."""
-    return np.array([table.number(row) for row in rows.tolist()], dtype=np.int64)
-
-
-def as_strings(column: Any) -> Any:
-    """A column as text: whole numbers without a point, truth as "true" and "false"."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return as_strings(column.cast(kind.value_type))
-    if pa.types.is_floating(kind):
-        return pa.array([_number(value) for value in column.to_pylist()], pa.string())
-    castable = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean, pa.types.is_binary,
-                pa.types.is_large_string, pa.types.is_large_binary)  # fmt: skip
-    if any(is_kind(kind) for is_kind in castable):
-        return pc.cast(column, pa.large_string())
-    return pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
-
-
-def _strings(table: Table, column: str) -> Any:
-    """A column of a table as text.
+def _cells(table: Table, column: str) -> Any:
+    """A column of a table that can be read as text.
 
     Raises:
-        DataError: its cells hold lists or objects, or bytes that are not UTF-8.
+        DataError: its cells hold lists or objects.
     """
     cells = table.columns[column]
     if pa.types.is_nested(cells.type):
@@ -149,12 +158,38 @@ def _strings(table: Table, column: str) -> Any:
             f"{table.name}, column {column!r}: holds {cells.type}, where each row needs one text "
             "or label. Take one value of each, or name another column with --text or --label."
         )
+    return cells
+
+
+def _not_utf8(table: Table, column: str) -> DataError:
+    return DataError(
+        f"{table.name}, column {column!r}: holds bytes that are not UTF-8. Decode them first."
+    )
+
+
+def _look(table: Table, column: str, texts: Texts) -> tuple[np.ndarray, list[str]]:
+    """Which of the N texts are more than white space, (N,) bool, and which are far too long.
+
+    Raises:
+        DataError: the column holds bytes that are not UTF-8.
+    """
+    filled = np.empty(len(texts), dtype=bool)
+    faults: list[str] = []
     try:
-        return as_strings(cells)
+        for start in range(0, len(texts), BLOCK):
+            some = texts[start : start + BLOCK]
+            filled[start : start + BLOCK] = [bool(text.strip()) for text in some]
+            long = [row for row, text in enumerate(some) if len(text) > MOST_CHARACTERS]
+            faults += [
+                f"{table.place(start + row)}, column {column!r}: holds a text of "
+                f"{len(some[row]):,} characters; at most {MOST_CHARACTERS:,} are taken. It is "
+                "probably a whole file in one cell, as an unclosed quote makes it. Mend or split "
+                "it."
+                for row in long
+            ]
     except pa.ArrowInvalid:
-        raise DataError(
-            f"{table.name}, column {column!r}: holds bytes that are not UTF-8. Decode them first."
-        ) from None
+        raise _not_utf8(table, column) from None
+    return filled, shorten(faults, "such texts")
 
 
 def _name(label: str) -> str:
@@ -162,78 +197,73 @@ def _name(label: str) -> str:
     return WHOLE.sub(r"\1", str(label).strip())
 
 
-def _number(value: float | None) -> str | None:
-    if value is None or math.isnan(value):
-        return None
-    return f"{value:.0f}" if value.is_integer() else repr(value)
+def _labels(table: Table, column: str) -> Labels:
+    """Labels as text, without blanks around them, "1.0" as "1"; "" where one is missing.
+
+    Raises:
+        DataError: as `_cells`, or the column holds bytes that are not UTF-8.
+    """
+    cells = _cells(table, column)
+    names, places, codes = [""], {"": 0}, []
+    for piece in cells.chunks if isinstance(cells, pa.ChunkedArray) else [cells]:
+        try:
+            encoded = as_strings(piece).dictionary_encode()
+        except pa.ArrowInvalid:
+            raise _not_utf8(table, column) from None
+        found = [_name(name) for name in encoded.dictionary.to_pylist()]
+        names += dict.fromkeys(name for name in found if name not in places)
+        places |= {name: number for number, name in enumerate(names[len(places) :], len(places))}
+        here = np.array([*(places[name] for name in found), 0], dtype=np.int32)
+        codes.append(here[encoded.indices.fill_null(len(found)).to_numpy()])
+        table.window.read(encoded.nbytes)
+    return Labels(names, np.concatenate(codes))
 
 
-def _labels(table: Table, column: str) -> list[str]:
-    """Labels as text, without blanks around them, "1.0" as "1"; "" where one is missing."""
-    encoded = pc.dictionary_encode(_strings(table, column))
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    names = [_name(name) for name in encoded.dictionary.to_pylist()]
-    indices = encoded.indices.fill_null(len(names)).to_pylist()
-    names.append("")
-    return [names[index] for index in indices]
-
-
-def _missing(table: Table, column: str | None, labels: list[str]) -> list[str]:
-    missing = np.array([row for row, name in enumerate(labels) if not name], dtype=np.int64)
-    if not len(missing):
+def _missing(table: Table, column: str | None, labels: Labels) -> list[str]:
+    if "" not in labels.names:
         return []
+    missing = np.flatnonzero(labels.codes == labels.names.index(""))
     return [
         f"{table.name}, column {column!r}: {counted(len(missing), 'label')} missing "
-        f"({listed(table.unit, _numbers(table, missing))}). Fill them in, or take these rows out: "
+        f"({listed(table.unit, table.number_all(missing))}). Fill them in, or take these rows out: "
         "they can serve as unlabelled text in a file of their own."
     ]
 
 
-def _too_long(table: Table, column: str, texts: list[str]) -> list[str]:
-    long = [row for row, text in enumerate(texts) if len(text) > MOST_CHARACTERS]
-    faults = [
-        f"{table.place(row)}, column {column!r}: holds a text of {len(texts[row]):,} characters; "
-        f"at most {MOST_CHARACTERS:,} are taken. It is probably a whole file in one cell, as an "
-        "unclosed quote makes it. Mend or split it."
-        for row in long
-    ]
-    return shorten(faults, "such texts")
-
-
 def _mapped_rows(
-    table: Table, labels: list[str], mapping: Mapping[str, str]
+    table: Table, labels: Labels, mapping: Mapping[str, str]
 ) -> tuple[np.ndarray, list[Finding]]:
-    """Rows whose label is in the map, and what the map leaves out."""
-    known = np.array([name in mapping for name in labels])
-    dropped = Counter(name for name in labels if name not in mapping)
+    """Which rows have a label that is in the map, (N,) bool, and what the map leaves out."""
+    known = np.array([name in mapping for name in labels.names])[labels.codes]
+    dropped = Counter({n: count for n, count in labels.counts.items() if n not in mapping})
     if not known.any():
         raise DataError(
             f"{table.name}: the map {dict(mapping)} fits none of its labels: "
             f"{_some(set(dropped))}. Write them as they stand in the data."
         )
     if not dropped:
-        return np.flatnonzero(known), []
+        return known, []
     said = ", ".join(f"{_short(name)} ({count:,})" for name, count in dropped.most_common(SHOWN))
     finding = Finding(
         kind="unmapped labels",
         message=f"{table.name}: {counted(dropped.total(), 'row')} left out, as the map names "
         f"no class for the label: {said}.",
         count=dropped.total(),
-        rows=tuple(_numbers(table, np.flatnonzero(~known)[:SHOWN_ROWS]).tolist()),
+        rows=tuple(table.number_all(np.flatnonzero(~known)[:SHOWN_ROWS]).tolist()),
         remedy="Add these labels to the map if the rows should count.",
     )
-    return np.flatnonzero(known), [finding]
+    return known, [finding]
 
 
 def _filled_rows(
-    table: Table, column: str, texts: list[str], rows: np.ndarray
+    table: Table, column: str, filled: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, list[Finding]]:
-    """Those of the rows that have a text."""
-    filled = np.array([bool(texts[row].strip()) for row in rows.tolist()], dtype=bool)
-    if filled.all():
+    """Those of the rows that have a text, all three as (N,) bool of the table's N rows."""
+    kept = rows & filled
+    if (kept == rows).all():
         return rows, []
-    empty = _numbers(table, rows[~filled])
-    if not filled.any():
+    empty = table.number_all(np.flatnonzero(rows & ~filled))
+    if not kept.any():
         raise DataError(
             f"{table.name}, column {column!r}: {counted(len(empty), 'row')}, none with a text. Is "
             "it the right column (--text)?"
@@ -246,21 +276,21 @@ def _filled_rows(
         rows=tuple(empty[:SHOWN_ROWS].tolist()),
         remedy="Fill them in or remove them.",
     )
-    return rows[filled], [finding]
+    return kept, [finding]
 
 
-def _check_classes(table: Table, column: str | None, labels: list[str]) -> None:
-    counts = Counter(labels)
-    place = f"{table.name}, column {column!r}"
-    if len(counts) < 2:
+def _check_classes(table: Table, column: str | None, labels: Labels) -> None:
+    names, place = labels.names, f"{table.name}, column {column!r}"
+    if len(names) < 2:
         raise DataError(
-            f"{place}: all {counted(len(labels), 'label')} are {_short(labels[0])}; telling apart "
+            f"{place}: all {counted(len(labels), 'label')} are {_short(names[0])}; telling apart "
             "takes 2 or more classes. Is it the right column (--label), and are all rows there?"
         )
-    if len(counts) > MOST_CLASSES or (len(counts) > 20 and len(counts) > len(labels) / 2):
-        shown = ", ".join(_short(name) for name in list(counts)[:SHOWN])
+    if len(names) > MOST_CLASSES or (len(names) > 20 and len(names) > len(labels) / 2):
+        first = dict.fromkeys(labels[:BLOCK])
+        shown = ", ".join(_short(name) for name in list(first)[:SHOWN])
         raise DataError(
-            f"{place}: holds {len(counts):,} classes in {len(labels):,} rows ({shown}, ...), so it "
+            f"{place}: holds {len(names):,} classes in {len(labels):,} rows ({shown}, ...), so it "
             f"is probably an id or a free text. At most {MOST_CLASSES:,} classes are taken. Name "
             f"the label column with --label; there are: {', '.join(table.columns.column_names)}."
         )

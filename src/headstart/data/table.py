@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from headstart.data.content import objects_table, to_array
 from headstart.data.encoding import ending
 from headstart.data.files import READERS, REMEDIES
 from headstart.data.findings import Finding
+from headstart.data.mapped import Window
+from headstart.data.stored import read_file
 from headstart.errors import DataError, nearest, unknown_name
 
 TABLE_ENDINGS = tuple(READERS)
@@ -39,6 +41,7 @@ class Table:
             the first.
         places: where each row stands below `name`, such as a file of a folder, where that says more
             than a number.
+        window: over the map that the columns are read through, where there is one.
     """
 
     name: str
@@ -50,10 +53,17 @@ class Table:
     findings: tuple[Finding, ...] = ()
     numbers: np.ndarray | None = None
     places: Sequence[str] | None = None
+    window: Window = field(default_factory=lambda: Window(None))
 
     def number(self, row: int) -> int:
         """The number of row i (from 0) as its user counts: in a spreadsheet the header is row 1."""
         return int(row + self.first if self.numbers is None else self.numbers[row])
+
+    def number_all(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """(M,) int64 numbers of the given rows (from 0), or of all."""
+        if self.numbers is not None:
+            return self.numbers if rows is None else self.numbers[rows]
+        return (np.arange(len(self)) if rows is None else rows) + self.first
 
     def place(self, row: int) -> str:
         """Where row i (from 0) came from, such as "shop.csv, row 17"."""
@@ -150,8 +160,7 @@ def _read_file(path: Path) -> Table:
         from headstart.data.suites.amazon import read_amazon
 
         return read_amazon(path)
-    reader = READERS.get(kind)
-    if reader is None:
+    if kind not in READERS:
         remedy = REMEDIES.get(kind, "Rename the file if it is one of these.")
         found = f"ending in {path.suffix!r}" if path.suffix else "without an ending"
         raise DataError(
@@ -159,9 +168,9 @@ def _read_file(path: Path) -> Table:
             ".review (.csv.gz and its like too). "
             + remedy.replace("FILE", path.stem if "'FILE." in remedy else path.name)
         )
-    content = reader(path)
+    content = read_file(path, kind)
     return Table(str(path), content.columns, unit=content.unit, findings=content.findings,
-                 numbers=content.numbers)  # fmt: skip
+                 numbers=content.numbers, window=content.window)  # fmt: skip
 
 
 def _read_folder(path: Path, split: str | None) -> Table:

@@ -1,15 +1,13 @@
 """Texts to tokens, exactly as transformers makes them, and back.
 
-Shapes: N texts, T tokens of all texts.
+Shapes: N texts.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,46 +18,12 @@ from headstart.data.tokenizing.frame import BARE, BARE_PAIR, Frame, shares
 from headstart.data.tokenizing.layouts import open_backend
 from headstart.data.tokenizing.settings import read_settings
 from headstart.data.tokenizing.stream import TextStream
+from headstart.data.tokens import Rows, joined
+from headstart.data.tokens import Tokens as Tokens
 from headstart.errors import CheckpointError, DataError
 
 CHUNK = 10_000
 """Texts tokenised at a time, so that a million rows take no more memory than their tokens."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """N tokenised texts, or pairs of texts.
-
-    Attributes:
-        values: (T,) int32 token ids, text after text.
-        offsets: (N + 1,) int64: text i is values[offsets[i]] up to values[offsets[i + 1]].
-        full_lengths: (N,) int64 tokens before anything was cut.
-        segments: (T,) int32: 0 or 1, which text of a pair a token is of, as the family numbers
-            them; None for single texts.
-    """
-
-    values: np.ndarray
-    offsets: np.ndarray
-    full_lengths: np.ndarray
-    segments: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.full_lengths)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(N,) int64 tokens of each text."""
-        return np.diff(self.offsets)
-
-    @property
-    def cut_rows(self) -> int:
-        """How many texts were cut."""
-        return int((self.full_lengths > self.lengths).sum())
-
-    @property
-    def cut_tokens(self) -> int:
-        """How many tokens were cut."""
-        return int((self.full_lengths - self.lengths).sum())
 
 
 class Tokenizer:
@@ -213,16 +177,37 @@ class Tokenizer:
             DataError: a text holds half a character (a lone surrogate), which UTF-8 cannot write;
                 or has no token, and the tokenizer has none to put in its place.
         """
+        return joined(self.encode_pieces(texts, max_length, progress, add_special=add_special))
+
+    def encode_pieces(
+        self,
+        texts: Sequence[str],
+        max_length: int,
+        progress: Callable[[int], None] | None = None,
+        *,
+        add_special: bool = True,
+    ) -> Iterator[Tokens]:
+        """Tokenise texts as `encode` does, and give the tokens of `CHUNK` texts at a time.
+
+        Args:
+            texts: N texts; they are taken by slices.
+            max_length: as in `encode`, and so the rest.
+            progress: is told how many more texts are done.
+            add_special: put the family's special tokens round each text.
+
+        Raises:
+            DataError: as `encode`.
+        """
         frame = self._backend.frame if add_special else BARE
         room = _room(frame, max_length)
-        rows = _Rows(self._filler)
         for start in range(0, len(texts), CHUNK):
+            rows = Rows(self._filler, start)
             bodies = self._bodies(texts[start : start + CHUNK], start)
             for body in bodies:
                 rows.add(frame.fill(self._cut(body, room)), len(body) + frame.special)
+            yield rows.tokens()
             if progress is not None:
                 progress(len(bodies))
-        return rows.tokens()
 
     def encode_pairs(
         self,
@@ -251,8 +236,9 @@ class Tokenizer:
         assert len(first) == len(second), f"{len(first)} first and {len(second)} second texts"
         frame = self._backend.pair_frame if add_special else BARE_PAIR
         room = _room(frame, max_length)
-        rows = _Rows(self._filler)
+        pieces = []
         for start in range(0, len(first), CHUNK):
+            rows = Rows(self._filler, start)
             a_side, b_side = (
                 self._bodies(side[start : start + CHUNK], start) for side in (first, second)
             )
@@ -260,9 +246,10 @@ class Tokenizer:
                 kept = shares(len(a), len(b), room)
                 ids = frame.fill(self._cut(a, kept[0]), self._cut(b, kept[1]))
                 rows.add(ids, len(a) + len(b) + frame.special, frame.segments(*kept))
+            pieces.append(rows.tokens(paired=True))
             if progress is not None:
                 progress(len(a_side))
-        return rows.tokens(paired=True)
+        return joined(pieces, paired=True)
 
     def _cut(self, body: list[int], room: int) -> list[int]:
         if self._cut_left:
@@ -299,38 +286,6 @@ class Tokenizer:
     def stream(self, skip_special: bool = True) -> TextStream:
         """Text out of tokens that arrive one by one."""
         return TextStream(self._backend, skip_special)
-
-
-class _Rows:
-    """Rows of tokens as they come, none of them empty."""
-
-    def __init__(self, filler: int | None) -> None:
-        self._filler = filler
-        self._ids: list[list[int]] = []
-        self._segments: list[Sequence[int]] = []
-        self._full: list[int] = []
-
-    def add(self, ids: list[int], full: int, segments: Sequence[int] = ()) -> None:
-        if not ids:
-            if self._filler is None:
-                raise DataError(
-                    f"text {len(self._full)} (from 0): is empty, and the tokenizer has no bos, "
-                    "eos, pad or unk token to put in its place. Leave the row out, or set "
-                    '"eos_token" in tokenizer_config.json.'
-                )
-            ids, segments, full = [self._filler], [0], 1
-        self._ids.append(ids)
-        self._segments.append(segments)
-        self._full.append(full)
-
-    def tokens(self, *, paired: bool = False) -> Tokens:
-        lengths = [0, *(len(ids) for ids in self._ids)]
-        return Tokens(
-            values=np.fromiter(chain.from_iterable(self._ids), np.int32),
-            offsets=np.cumsum(np.array(lengths, np.int64)),
-            full_lengths=np.array(self._full, np.int64),
-            segments=np.fromiter(chain.from_iterable(self._segments), np.int32) if paired else None,
-        )
 
 
 def _room(frame: Frame, max_length: int) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headstart.data.batches import RaggedStore, plan_reading, take
+from headstart.data.ahead import Ahead
+from headstart.data.batches import Batch, RaggedStore, plan_reading, take
 from headstart.training.progress import Progress
 
 READ_TOKENS = 4096
@@ -27,19 +28,36 @@ def best_device() -> torch.device:
 
 @torch.inference_mode()
 def all_logits(
-    forward: nn.Module, store: RaggedStore, device: Any, progress: Progress, title: str
+    forward: nn.Module,
+    store: RaggedStore,
+    device: Any,
+    progress: Progress,
+    title: str,
+    rows: np.ndarray | None = None,
 ) -> Tensor:
-    """Logits (N, C) float32 on CPU of every row, in the order of the store.
+    """Logits (N, C) float32 on CPU, in the order of the rows.
 
     Args:
         forward: maps (inputs, segments) to logits; in eval mode.
+        store: of all rows.
+        rows: (N,) which of them to read; None reads all.
     """
-    plan = plan_reading(store.lengths, READ_TOKENS)
-    parts = []
-    with progress.bar(title, len(plan)) as bar:
-        for rows in plan:
-            batch = take(store, rows).to(device)
-            parts.append(forward(batch.inputs, batch.segments).float().cpu())
+    lengths = store.lengths if rows is None else store.lengths[rows]
+    plan = plan_reading(lengths, READ_TOKENS)
+    logits = torch.empty(0)
+    with progress.bar(title, len(plan)) as bar, _ahead(store, plan, rows) as batches:
+        for places, batch in batches:
+            moved = batch.to(device)
+            out = forward(moved.inputs, moved.segments).float().cpu()
+            if not len(logits):
+                logits = out.new_empty(len(lengths), out.shape[1])
+            logits[torch.from_numpy(places)] = out
             bar.advance(1, batch.num_tokens)
-    logits = torch.cat(parts)
-    return logits[torch.from_numpy(np.argsort(np.concatenate(plan)))]
+    return logits
+
+
+def _ahead(
+    store: RaggedStore, plan: list[np.ndarray], rows: np.ndarray | None
+) -> Ahead[tuple[np.ndarray, Batch]]:
+    """Each batch of a plan with the places of its rows, the next ones made meanwhile."""
+    return Ahead((p, take(store, p if rows is None else rows[p])) for p in plan)

@@ -1,7 +1,7 @@
 """How much the cache may hold, what is in it, and what goes first.
 
-Everything in it can be computed or fetched again: finished stages, frozen features, the states of
-stages that were stopped, the demo's data.
+Everything in it can be computed or fetched again: finished stages, frozen features, large tables as
+they were read, their tokens, the states of stages that were stopped, the demo's data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from headstart.errors import UserError
 
 LIMIT = "HEADSTART_CACHE_GB"
 DEFAULT_GIGABYTES = 20.0
-KINDS = ("stages", "features", "unfinished")
+KINDS = ("stages", "features", "tables", "tokens", "unfinished")
+FOUND_AGAIN = ("features", "tables", "tokens")
+"""Kinds that no process holds: one that reads them goes on reading what was removed."""
+
 GIGABYTE = 1e9
 
 
@@ -28,7 +31,8 @@ class Entry:
     """One thing that the cache holds.
 
     Attributes:
-        kind: one of `KINDS`: a finished stage, frozen features, the state of a stopped stage.
+        kind: one of `KINDS`: a finished stage, frozen features, a large table as it was read, its
+            tokens, the state of a stopped stage.
         place: its folder or file.
         what: in words.
         num_bytes: on disk.
@@ -90,7 +94,7 @@ def make_room(cache: Path, limit: float, keep: Collection[Path] = ()) -> list[En
 
 def remove(entry: Entry) -> bool:
     """Remove an entry, unless a process holds it. Returns whether it is gone."""
-    if entry.kind == "features":
+    if entry.kind in FOUND_AGAIN:
         shutil.rmtree(entry.place, ignore_errors=True)
         return not entry.place.exists()
     lock = entry.place.with_suffix(".lock")
@@ -106,7 +110,7 @@ def remove(entry: Entry) -> bool:
 
 
 def _entries(cache: Path) -> Iterator[Entry]:
-    for kind in ("stages", "features"):
+    for kind in ("stages", *FOUND_AGAIN):
         for place in _inside(cache / kind):
             if place.is_dir() and not place.name.startswith("."):
                 yield _entry(kind, place, _words(kind, place))
@@ -134,7 +138,12 @@ def _words(kind: str, place: Path) -> str:
             ]
             names = " -> ".join(stage["name"] for stage in provenance["stages"])
             return f"{names} ({provenance['backbone']}, {provenance['stages'][-1]['data']})"
-        shape = json.loads((place / "description.json").read_text(encoding="utf-8"))["shape"]
-        return f"{shape[0]:,} vectors of width {shape[1]}"
+        described = json.loads((place / "description.json").read_text(encoding="utf-8"))
+        if kind == "tables":
+            return f"a table of {described['rows']:,} rows"
+        if kind == "tokens":
+            return f"{described['tokens']:,} tokens of {described['rows']:,} texts"
+        rows, width = described["shape"][:2]
+        return f"{rows:,} vectors of width {width}"
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return "damaged; it would be computed again"

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from headstart.data.batches import derive_seed
 from headstart.data.draw import draw
 from headstart.data.examples import Examples, check_labels, examples
 from headstart.data.findings import Finding, remove_duplicates
+from headstart.data.labels import Labels
 from headstart.data.table import read
 from headstart.errors import DataError
 from headstart.recipe import Data, Recipe
@@ -141,14 +140,14 @@ def hold_out(rows: Examples) -> tuple[Examples, Examples]:
         DataError: a class has fewer than two rows, so that one part would lack it.
     """
     assert rows.labels is not None
-    names, counts = np.unique(rows.labels, return_counts=True)
-    if counts.min() < 2:
-        rare = ", ".join(repr(str(n)) for n in names[counts < 2][:5])
+    counts = Labels.of(rows.labels).counts
+    if min(counts.values()) < 2:
+        rare = ", ".join([repr(name) for name, count in counts.items() if count < 2][:5])
         raise DataError(
             f"{rows.name}: no test rows can be held out, as {rare} has a single row. Give test "
             "rows of their own (--test), more rows of that class, or leave it out with a map."
         )
-    count = max(len(names), round(HELD_OUT_SHARE * len(rows)))
+    count = max(len(counts), round(HELD_OUT_SHARE * len(rows)))
     held, rest = draw(rows.labels, count, derive_seed("test", HELD_OUT_SEED))
     return rows.take(rest), rows.take(held)
 

@@ -1,0 +1,120 @@
+"""Texts of a column, made as they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headstart.data.mapped import Window, is_large
+
+BLOCK = 10_000
+"""Texts made at a time where all are asked for one after another."""
+
+
+class Texts(Sequence[str]):
+    """N texts of a column, each made when it is asked for; a missing one is empty.
+
+    A slice is a list. Whoever goes through all of them should do so by slices of some thousand.
+
+    Args:
+        column: an arrow column, in memory or mapped.
+        window: over the map that the column is read through.
+        rows: (N,) which rows of the column, in which order; None takes all.
+    """
+
+    def __init__(self, column: Any, window: Window, rows: np.ndarray | None = None) -> None:
+        self._pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        self._ends = np.cumsum([len(piece) for piece in self._pieces])
+        self._column, self._window = column, window
+        total = len(column)
+        kind = np.int32 if total < 2**31 else np.int64
+        self._rows = None if rows is None else np.asarray(rows).astype(kind)
+        self._length = total if rows is None else len(rows)
+        #: Bytes of all texts, about: rows are taken to be as long as the column's are.
+        self.num_bytes = int(column.nbytes / max(1, total) * self._length)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """A text, or a list of texts.
+
+        Raises:
+            IndexError: there is no such text.
+            pyarrow.ArrowInvalid: bytes that are not UTF-8.
+        """
+        if isinstance(place, slice):
+            start, stop, step = place.indices(self._length)
+            return self._read(np.arange(start, stop, step))
+        where = place + self._length if place < 0 else place
+        if not 0 <= where < self._length:
+            raise IndexError(f"there are {self._length} texts; asked for {place}")
+        return self._read(np.array([where]))[0]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, self._length, BLOCK):
+            yield from self[start : start + BLOCK]
+
+    def take(self, places: Sequence[int] | np.ndarray) -> Texts:
+        """The texts at the given places, in that order; nothing is copied."""
+        places = np.asarray(places, dtype=np.int64)
+        rows = places if self._rows is None else self._rows[places]
+        return Texts(self._column, self._window, rows)
+
+    def settled(self) -> Sequence[str]:
+        """A list where that takes little memory, else these."""
+        return self if is_large(self.num_bytes) else self[:]
+
+    def _read(self, places: np.ndarray) -> list[str]:
+        rows = places if self._rows is None else self._rows[places]
+        pieces = np.searchsorted(self._ends, rows, side="right")
+        if len(rows) and (pieces == pieces[0]).all():
+            return self._of_piece(int(pieces[0]), rows)
+        texts = np.empty(len(rows), dtype=object)
+        for piece in np.unique(pieces).tolist():
+            here = pieces == piece
+            texts[here] = self._of_piece(piece, rows[here])
+        return texts.tolist()
+
+    def _of_piece(self, number: int, rows: np.ndarray) -> list[str]:
+        """Texts of one piece of the column."""
+        piece = self._pieces[number]
+        first = int(self._ends[number]) - len(piece)
+        if len(rows) > 1 and (np.diff(rows) == 1).all():
+            cells = piece.slice(int(rows[0]) - first, len(rows))
+        else:
+            cells = piece.take(pa.array(rows - first))
+        strings = pc.fill_null(as_strings(cells), "")
+        self._window.read(strings.nbytes, places=1 + len(rows) // 100)
+        return strings.to_numpy(zero_copy_only=False).tolist()
+
+
+def as_strings(column: Any) -> Any:
+    """A column as text: whole numbers without a point, truth as "true" and "false"."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return as_strings(column.cast(kind.value_type))
+    if pa.types.is_floating(kind):
+        return pa.array([_number(value) for value in column.to_pylist()], pa.string())
+    castable = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean, pa.types.is_binary,
+                pa.types.is_large_string, pa.types.is_large_binary)  # fmt: skip
+    if any(is_kind(kind) for is_kind in castable):
+        return pc.cast(column, pa.large_string())
+    return pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
+
+
+def _number(value: float | None) -> str | None:
+    if value is None or math.isnan(value):
+        return None
+    return f"{value:.0f}" if value.is_integer() else repr(value)
