@@ -10,10 +10,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from headstart.data import encoding
+from headstart.data import encoding, mapped
 from headstart.data.examples import examples
 from headstart.data.table import read
 from headstart.errors import DataError
+
+
+@pytest.fixture(autouse=True, params=["in memory", "in files"])
+def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a table, it is read as a small one, or as one too large for memory."""
+    if request.param == "in files":
+        monkeypatch.setattr(mapped, "LARGE", -1)
+
 
 NAMES = ["text", "label"]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from headstart.data import batches, mapped
 from headstart.data.batches import RaggedStore, cut, derive_seed, plan_epoch, plan_reading, take
 
 
@@ -47,6 +48,40 @@ def test_cut_by_hand():
 def test_a_row_longer_than_the_budget_stands_alone():
     batches = plan_reading(np.array([3, 101, 5]), batch_tokens=11)
     assert batches[0].tolist() == [1]
+
+
+def test_rows_are_sorted_within_windows_where_all_are_read(lengths, monkeypatch):
+    monkeypatch.setattr(batches, "READ_ROWS", 101)
+    plan = plan_reading(lengths, 257)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(1009))
+    windows = np.concatenate(plan)
+    for start in range(0, 1009, 101):
+        rows = windows[start : start + 101]
+        assert set(rows.tolist()) == set(range(start, min(start + 101, 1009)))
+        assert (np.diff(lengths[rows]) <= 0).all(), "the longest first"
+    monkeypatch.undo()
+    assert (np.concatenate(plan_reading(lengths, 257)) == np.argsort(-lengths, kind="stable")).all()
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+@pytest.mark.parametrize("count", [1, 2, 41, 2003])
+@pytest.mark.parametrize("kept", ["in memory", "in a file"])
+def test_rows_are_gathered_as_they_lie(lengths, tmp_path, monkeypatch, shape, count, kept):
+    monkeypatch.setattr(mapped, "RESIDENT", 4096)  # the map is given back many times on the way
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    random = np.random.default_rng(3)
+    values = random.integers(0, 99, (offsets[-1], *shape)).astype("f4" if shape else "i4")
+    if kept == "in a file":
+        np.save(tmp_path / "values.npy", values)
+        values = np.load(tmp_path / "values.npy", mmap_mode="r")
+    store = RaggedStore(values, offsets)
+    for _ in range(3):
+        rows = random.integers(0, 1009, count)
+        ragged = store.gather(rows)
+        parts = [values[offsets[row] : offsets[row + 1]] for row in rows.tolist()]
+        assert np.array_equal(ragged.values.numpy(), np.concatenate(parts))
+        assert ragged.values.dtype == (torch.float32 if shape else torch.int64)
+        assert ragged.lengths.tolist() == lengths[rows].tolist()
 
 
 def test_take_packs_the_rows_asked_for():

@@ -9,9 +9,17 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from headstart.data import mapped
 from headstart.data.examples import Examples, check_labels, examples
 from headstart.data.table import Table, read
 from headstart.errors import DataError
+
+
+@pytest.fixture(autouse=True, params=["in memory", "in files"])
+def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a table, it is read as a small one, or as one too large for memory."""
+    if request.param == "in files":
+        monkeypatch.setattr(mapped, "LARGE", -1)
 
 
 def table(text: str, folder: Path, name: str = "shop.csv") -> Table:

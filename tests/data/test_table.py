@@ -12,10 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from headstart.data import delimited
+from headstart.data import delimited, mapped
 from headstart.data.examples import examples
 from headstart.data.table import Table, read
 from headstart.errors import DataError
+
+
+@pytest.fixture(autouse=True, params=["in memory", "in files"])
+def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a table, it is read as a small one, or as one too large for memory."""
+    if request.param == "in files":
+        monkeypatch.setattr(mapped, "LARGE", -1)
+
 
 ROWS = [
     ("Good, very good.", "positive"),

@@ -65,6 +65,22 @@ def test_a_damaged_entry_is_told_and_can_be_removed(cache):
     assert remove(entry) and not entry.place.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "described", "what"),
+    [
+        ("tables", {"rows": 5_003}, "a table of 5,003 rows"),
+        ("tokens", {"rows": 5_003, "tokens": 70_001}, "70,001 tokens of 5,003 texts"),
+    ],
+)
+def test_what_large_tables_leave_is_shown_and_makes_room(tmp_path, kind, described, what):
+    place = tmp_path / kind / "d"
+    place.mkdir(parents=True)
+    (place / "description.json").write_text(json.dumps(described))
+    (entry,) = entries(tmp_path)
+    assert (entry.kind, entry.what, entry.place) == (kind, what, place)
+    assert make_room(tmp_path, 0) == [entry] and not place.exists()
+
+
 def test_an_empty_cache(tmp_path):
     assert entries(tmp_path / "none") == []
 

@@ -15,11 +15,15 @@ from headstart.data.mapped import Window, is_large
 BLOCK = 10_000
 """Texts made at a time where all are asked for one after another."""
 
+VIEWS = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
+"""Kinds of which arrow cannot take single cells, with those of which it can."""
+
 
 class Texts(Sequence[str]):
-    """N texts of a column, each made when it is asked for; a missing one is empty.
+    """N texts of a column, each made when it is asked for, equal to their list.
 
-    A slice is a list. Whoever goes through all of them should do so by slices of some thousand.
+    A missing text is empty. A slice is a list; who goes through all should do so by slices of some
+    thousand.
 
     Args:
         column: an arrow column, in memory or mapped.
@@ -28,6 +32,8 @@ class Texts(Sequence[str]):
     """
 
     def __init__(self, column: Any, window: Window, rows: np.ndarray | None = None) -> None:
+        if str(column.type) in VIEWS:
+            column = column.cast(VIEWS[str(column.type)])
         self._pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
         self._ends = np.cumsum([len(piece) for piece in self._pieces])
         self._column, self._window = column, window
@@ -65,6 +71,16 @@ class Texts(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         for start in range(0, self._length, BLOCK):
             yield from self[start : start + BLOCK]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (list, Texts)):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Texts({len(self):,}, of about {self.num_bytes / 1e6:,.0f} MB)"
 
     def take(self, places: Sequence[int] | np.ndarray) -> Texts:
         """The texts at the given places, in that order; nothing is copied."""
