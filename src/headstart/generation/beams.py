@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headstart.generation.continuation import Continuation, begin
 from headstart.generation.options import Options
-from headstart.generation.rules import Rule, SoFar, rules
+from headstart.generation.rules import Rule, SoFar, ruled, rules
 from headstart.generation.search import Ends, aligned
 from headstart.models.language import LanguageModel, TextToText
 from headstart.nn.ragged import Ragged
@@ -148,9 +148,8 @@ def _totals(scores: Tensor, beams: _Beams, prefix: Tensor, step: int, apply: lis
         before = prefix[:, None].expand(-1, num_beams, -1)
         history = torch.cat([before, beams.tokens[..., :step]], 2).flatten(0, 1)
         so_far = SoFar(step, beams.limits.repeat_interleave(num_beams), history)
-        for rule in apply:
-            scores = rule(scores, so_far)
-    totals = scores.view(num_rows, num_beams, -1) + beams.scores[..., None]
+        scores = ruled(scores, so_far, apply)
+    totals = scores.reshape(num_rows, num_beams, -1) + beams.scores[..., None]
     return totals.flatten(1)
 
 
@@ -164,7 +163,7 @@ def _candidates(
     parents, words = places // num_words, places % num_words
     tokens = _of_beams(beams.tokens, parents)
     tokens[..., step] = words
-    end = torch.isin(words, torch.tensor(options.eos, device=words.device))
+    end = torch.isin(words, torch.tensor(options.eos, dtype=torch.int64, device=words.device))
     end |= (beams.limits == step + 1)[:, None]
     if ends is not None:
         said = tokens[..., : step + 1].flatten(0, 1).tolist()

@@ -84,7 +84,7 @@ class Continuation:
         self._columns.used += 1
         self._places = self._places + 1
         x: Ragged = self._body(Ragged(tokens, layout))
-        return self._head(x.values).contiguous()  # words of a row side by side, to be compared
+        return self._head(x.values)
 
     def keep(self, going: Tensor) -> Tensor:
         """Let the rows leave that are not going on, (B,) bool.

@@ -132,14 +132,14 @@ class Past:
             buffer[:, :, columns] = buffer[:, :, columns].index_select(0, parents)
 
     def _filled(self, x: Ragged) -> Tensor:
-        layout, columns = x.layout, self.columns
-        heads = layout.once(("from the right", id(columns)), lambda: _from_the_right(layout))
-        padded = x.values.new_zeros(layout.num_rows * layout.longest, x.values.shape[1])
-        padded.index_copy_(0, heads, x.values)
-        padded = padded.view(layout.num_rows, 1, layout.longest, self.heads, -1).transpose(2, 3)
-        shape = (layout.num_rows, columns.num_beams, self.heads, columns.capacity, padded.shape[-1])
+        columns, rows = self.columns, x.split()
+        width = x.values.shape[1] // self.heads
+        shape = (len(rows), columns.num_beams, self.heads, columns.capacity, width)
         buffer = x.values.new_empty(shape)
-        buffer[..., : layout.longest, :] = padded
+        for ways, row in zip(buffer, rows, strict=True):
+            start = columns.used - len(row)
+            ways[:, :, :start] = 0  # a weight of nothing times what is no number is no number
+            ways[:, :, start : columns.used] = row.view(len(row), self.heads, width).transpose(0, 1)
         return buffer.flatten(0, 1)
 
     def _moved(self, buffer: Tensor, num_rows: int, holes: Tensor, movers: Tensor) -> Tensor:
@@ -147,13 +147,6 @@ class Past:
         columns = slice(self.columns.start, self.columns.used)
         grouped[holes, :, :, columns] = grouped[movers, :, :, columns]
         return grouped[:num_rows].flatten(0, 1)
-
-
-def _from_the_right(layout: Layout) -> Tensor:
-    """(T,) int64: the place of each token in (B * L) padded columns, rows ending together."""
-    ends = torch.arange(1, layout.num_rows + 1, device=layout.device) * layout.longest
-    after = layout.lengths.to(layout.device)[layout.rows] - layout.positions
-    return ends[layout.rows] - after
 
 
 class Reading(nn.Module):

@@ -61,6 +61,14 @@ def rules(options: Options) -> list[Rule]:
     return found
 
 
+def ruled(scores: Tensor, so_far: SoFar, apply: list[Rule]) -> Tensor:
+    """Scores (R, V) float32 after all rules, one after the other."""
+    scores = scores.float()
+    for rule in apply:
+        scores = rule(scores, so_far)
+    return scores
+
+
 def _narrowing(options: Options) -> list[Rule]:
     found: list[Rule] = []
     if options.temperature != 1.0:

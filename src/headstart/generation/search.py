@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headstart.generation.continuation import begin
 from headstart.generation.options import Options
-from headstart.generation.rules import NONE, SoFar, rules
+from headstart.generation.rules import NONE, SoFar, ruled, rules
 from headstart.models.language import LanguageModel, TextToText
 from headstart.nn.ragged import Ragged
 
@@ -48,15 +48,11 @@ def word_by_word(
     rows, limits = list(range(len(limits))), limits.to(device)
     said: list[list[int]] = [[] for _ in rows]
     choose = _Draw(options.seed, numbers or rows) if options.sample else _likeliest
-    apply, final = rules(options), torch.tensor(options.eos, device=device)
+    apply, final = rules(options), torch.tensor(options.eos, dtype=torch.int64, device=device)
     history = aligned(going_on.opening)
     scores = going_on.scores
     for step in range(int(limits.max())):
-        so_far = SoFar(step, limits, history)
-        scores = scores.float()
-        for rule in apply:
-            scores = rule(scores, so_far)
-        tokens = choose(scores, rows)
+        tokens = choose(ruled(scores, SoFar(step, limits, history), apply), rows)
         pairs = list(zip(rows, tokens.tolist(), strict=True))
         yield pairs
         for row, token in pairs:
