@@ -19,6 +19,7 @@ from headstart.training import loop
 from tests.commands import Done, Here, finish, start, write_csv, write_reviews
 from tests.conftest import reviews
 
+COMMANDS = ("transfer", "run", "predict", "demo", "export", "generate", "models", "cache")
 OUTPUT = {".headstart", ".headstart.lock", "verdict.json", "report.html", "recipe.toml", "model",
           "stages"}  # fmt: skip
 
@@ -46,7 +47,7 @@ def widest(text: str) -> int:
     return max(len(line) for line in text.splitlines())
 
 
-@pytest.mark.parametrize("command", [(), ("transfer",), ("run",), ("predict",), ("demo",)])
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
 def test_help_teaches(headstart, command):
     done = headstart(*command, "--help")
     assert done.code == 0
@@ -61,7 +62,7 @@ def test_every_option_is_explained():
     from typer.main import get_command
 
     group = get_command(cli.app)
-    assert set(group.commands) == {"transfer", "run", "predict", "demo"}
+    assert set(group.commands) == set(COMMANDS)
     for name, command in group.commands.items():
         for parameter in command.params:
             assert len(parameter.help or "") > 10, f"{name} {parameter.name}"
