@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHMARKS := startup predicting growth memory lora_memory frozen fine_tuning few_labels generation pooling main_job demo
 
 .PHONY: help install demo test check format bench newest clean
 
@@ -41,10 +42,8 @@ format: install
 
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/demo.py
-	$(BIN)/python benchmarks/pooling.py
-	$(BIN)/python benchmarks/main_job.py
+	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python benchmarks/table.py
 
 newest:
 	$(PYTHON) -m venv --clear .venv-newest

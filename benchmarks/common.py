@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from headstart.data.draw import draw
 from headstart.data.examples import Examples
 from headstart.data.findings import remove_duplicates
 from headstart.data.suites.vader import archive, demo_examples
+from headstart.recipe import Recipe
 
+if TYPE_CHECKING:
+    from headstart.data.text import Tokenizer
+    from headstart.training.stage import StageResult, Workshop
+
+T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
+BACKBONE = "all-MiniLM-L6-v2"
+MAX_LENGTH = 256
+"""Longest text in tokens, as the backbone was published with."""
+
+PACKAGES = ("headstart", "torch", "transformers", "accelerate", "sentence-transformers", "setfit",
+            "onnxruntime", "lightning-fabric", "scikit-learn", "tokenizers")  # fmt: skip
+"""Whose versions a figure depends on."""
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """The options that every script has."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--small", action="store_true", help="seconds: try whether it works")
+    return parser
 
 
 def machine() -> dict[str, Any]:
@@ -56,15 +81,7 @@ def keep(name: str, result: dict[str, Any]) -> Path:
         "name": name,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
-        "versions": versions(
-            "headstart",
-            "torch",
-            "transformers",
-            "accelerate",
-            "lightning-fabric",
-            "scikit-learn",
-            "tokenizers",
-        ),
+        "versions": versions(*PACKAGES),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
@@ -87,16 +104,110 @@ def demo_rows() -> Iterator[tuple[Examples, Examples, Examples]]:
         yield remove_duplicates(source, test)[0], remove_duplicates(target, test)[0], test
 
 
-class Trainer:
-    """Hugging Face Trainer on the same checkpoint, rows, epochs and batch of 16 texts.
+def some(rows: Examples, count: int, seed: int = 0) -> Examples:
+    """So many rows, the classes in proportion; all of them where there are fewer."""
+    return rows if count >= len(rows) else rows.take(draw(rows.labels or [], count, seed)[0])
 
-    Everything else is its default: float32, random order, padding to the longest of a batch,
-    AdamW at 5e-5 with linear decay.
+
+def random_texts(tokenizer: Tokenizer, lengths: Sequence[int], seed: int) -> list[str]:
+    """Texts of random words that become so many tokens each, special tokens counted.
+
+    Args:
+        tokenizer: a WordPiece that makes one token of a word in its vocabulary, two special.
+        lengths: tokens of each text, 3 at least.
+        seed: of the words.
+    """
+    words = sorted(w for w in tokenizer.vocabulary if w.isascii() and w.isalpha() and w.islower())
+    random = np.random.default_rng(seed)
+    return [
+        " ".join(words[i] for i in random.integers(0, len(words), length - 2)) for length in lengths
+    ]
+
+
+def one_stage(**stage: Any) -> Recipe:
+    """A recipe of one stage on the data set "rows"; `stage` is its values."""
+    return Recipe.from_values(
+        {
+            "backbone": stage.pop("backbone", BACKBONE),
+            "max_length": MAX_LENGTH,
+            "seed": stage.pop("seed", 0),
+            "data": {"rows": {"path": "<memory>"}},
+            "stage": [{"name": "stage", "data": "rows"} | stage],
+        }
+    )
+
+
+@contextmanager
+def cold_shop() -> Iterator[Workshop]:
+    """A workshop that has done nothing before."""
+    from headstart.training.stage import Workshop
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield Workshop(cache=Path(folder))
+
+
+def judged(stage: StageResult, test: Examples) -> float:
+    """Share of right answers of the model that a stage left."""
+    from headstart.training.model import open_trained
+
+    model = open_trained(stage.folder)
+    return right(model.task.decode(model.logits(test.texts)), test)
+
+
+def right(answers: Sequence[str], test: Examples) -> float:
+    """Share of right answers."""
+    pairs = zip(answers, test.labels or [], strict=True)
+    return sum(answer == label for answer, label in pairs) / len(test)
+
+
+def alternate(ways: Mapping[str, Callable[[int], T]], rounds: int) -> dict[str, list[T]]:
+    """Do each way once, then each again: what slows a machine down for a while slows all alike.
+
+    Args:
+        ways: what to do, by name; each is told the number of its round, from 0.
+        rounds: how often.
+
+    Returns:
+        What each gave in each round.
+    """
+    found: dict[str, list[T]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name, way in ways.items():
+            found[name].append(way(number))
+    return found
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds that something takes, and what it gives."""
+    start = time.perf_counter()
+    given = work()
+    return time.perf_counter() - start, given
+
+
+def hush() -> None:
+    """Keep bars and notes of transformers out of what is printed."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def middle(runs: Sequence[tuple[float, Any]]) -> float:
+    """Median of the seconds of several runs."""
+    return statistics.median(seconds for seconds, _ in runs)
+
+
+class Trainer:
+    """Hugging Face Trainer on the same checkpoint, rows and epochs.
+
+    Where no settings are given: its defaults with batches of 16 texts, which are float32, random
+    order, padding to the longest of a batch, AdamW at 5e-5 with linear decay.
     """
 
     def __init__(self, folder: Path, classes: tuple[str, ...], max_length: int) -> None:
         from transformers import AutoTokenizer
 
+        hush()
         self.folder, self.classes, self.max_length = folder, classes, max_length
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
@@ -111,38 +222,52 @@ class Trainer:
         )
 
     def fit(
-        self, model: Any, texts: list[str], labels: list[str], *, epochs: float, seed: int
+        self,
+        model: Any,
+        texts: Sequence[str],
+        labels: Sequence[str],
+        *,
+        epochs: float,
+        seed: int,
+        settings: Mapping[str, Any] | None = None,
     ) -> tuple[Any, float]:
-        """Train; returns the model and the seconds of `train()` alone."""
-        from transformers import DataCollatorWithPadding, TrainingArguments
+        """Train; returns the model and the seconds of `train()` alone.
+
+        Args:
+            settings: of `transformers.TrainingArguments`, in the place of the defaults.
+        """
+        import torch
+        from transformers import DataCollatorWithPadding, PrinterCallback, TrainingArguments
         from transformers import Trainer as HuggingFaceTrainer
 
-        arguments = TrainingArguments(
-            output_dir="/tmp/headstart-benchmark",
-            num_train_epochs=epochs,
-            per_device_train_batch_size=16,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            logging_strategy="no",
-            seed=seed,
-            use_cpu=True,
-        )
+        values = {
+            "output_dir": f"{tempfile.gettempdir()}/headstart-benchmark",
+            "num_train_epochs": epochs,
+            "per_device_train_batch_size": 16,
+            "save_strategy": "no",
+            "report_to": [],
+            "disable_tqdm": True,
+            "logging_strategy": "no",
+            "seed": seed,
+            "use_cpu": not torch.cuda.is_available(),
+        }
+        arguments = TrainingArguments(**values | dict(settings or {}))
         trainer = HuggingFaceTrainer(
             model=model,
             args=arguments,
             train_dataset=self._rows(texts, labels),
             data_collator=DataCollatorWithPadding(self.tokenizer),
         )
+        trainer.remove_callback(PrinterCallback)
         start = time.perf_counter()
         trainer.train()
         return model, time.perf_counter() - start
 
-    def accuracy(self, model: Any, texts: list[str], labels: list[str]) -> float:
+    def accuracy(self, model: Any, texts: Sequence[str], labels: Sequence[str]) -> float:
         """Share of right answers, in batches of 64 sorted by length."""
         import torch
 
-        model.eval()
+        model.cpu().eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         right = 0
         with torch.inference_mode():
@@ -160,8 +285,8 @@ class Trainer:
                 right += sum(self.classes[b] == labels[i] for b, i in zip(best, rows, strict=True))
         return right / len(texts)
 
-    def _rows(self, texts: list[str], labels: list[str]) -> list[dict[str, Any]]:
-        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
+    def _rows(self, texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)
         return [
             {"input_ids": ids, "attention_mask": mask, "labels": self.classes.index(label)}
             for ids, mask, label in zip(
