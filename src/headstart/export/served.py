@@ -48,8 +48,15 @@ class OnnxModel:
         """(N, C) float32."""
         tokens = self._tokenizer.encode(texts, self.max_length)
         rows = np.split(tokens.values, tokens.offsets[1:-1]) if len(texts) else []
-        parts = [self._answer(rows[i : i + ROWS]) for i in range(0, len(rows), ROWS)]
-        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
+        order = np.argsort(
+            tokens.lengths, kind="stable"
+        )  # rows of one length pad each other little
+        parts = [
+            self._answer([rows[number] for number in order[i : i + ROWS]])
+            for i in range(0, len(rows), ROWS)
+        ]
+        by_length = np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
+        return by_length[np.argsort(order)]
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The label of each of N texts."""
