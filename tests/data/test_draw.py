@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from headstart.data.draw import draw, stratified_order
+from headstart.data.labels import Labels
 
 LABELS = ["a"] * 601 + ["b"] * 307 + ["c"] * 89 + ["d"] * 2 + ["e"]
 COUNTS = [1, 2, 5, 7, 31, 101, 499, 997, 1000]
@@ -63,6 +64,29 @@ def test_rows_of_a_class_are_drawn_at_random():
     for seed in range(500):
         hits[draw(["x"] * 10 + ["y"] * 10, 8, seed)[0]] += 1
     assert hits.min() > 150 and hits.max() < 250  # 200 expected
+
+
+def order_by_the_definition(labels: list[str], seed: int) -> list[int]:
+    """Row k of the n of its class at place (k + 1/2) / n, first rows of classes first."""
+    shuffled = np.random.default_rng(seed).permutation(len(labels)).tolist()
+    place, first = {}, {}
+    for name in sorted(set(labels)):
+        members = [row for row in shuffled if labels[row] == name]
+        place |= {row: (k + 0.5) / len(members) for k, row in enumerate(members)}
+        first[members[0]] = name
+    order = sorted(shuffled, key=place.__getitem__)
+    return [row for row in order if row in first] + [row for row in order if row not in first]
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 7, 101])
+@pytest.mark.parametrize("count", [1, 2, 17, 503])
+def test_the_order_is_that_of_the_definition(count, num_classes):
+    random = np.random.default_rng(count + num_classes)
+    labels = [f"class {c}" for c in random.integers(0, num_classes, count)]
+    for seed in range(3):
+        expected = order_by_the_definition(labels, seed)
+        assert stratified_order(labels, seed).tolist() == expected
+        assert stratified_order(Labels.of(labels), seed).tolist() == expected
 
 
 def test_whole_numbers_are_labels_too():

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from headstart.data.content import SHOWN, Pieces, shorten
 from headstart.data.encoding import check_text, open_text
 from headstart.data.findings import Finding
+from headstart.data.mapped import PIECE
 from headstart.errors import DataError
 
 NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
@@ -157,7 +158,7 @@ def _rows(
     rows: list[list[str]] = []
     numbers: list[int] = []
     broken: list[str] = []
-    empty = True
+    size, empty = 0, True
     try:
         for number, record in records:
             if len(record) != len(names):
@@ -166,9 +167,10 @@ def _rows(
                 continue
             numbers.append(number)
             rows.append(record)
-            if len(rows) == CHUNK:
+            size += sum(map(len, record))
+            if len(rows) == CHUNK or size > PIECE:
                 yield names, rows, numbers
-                rows, numbers, empty = [], [], False
+                rows, numbers, size, empty = [], [], 0, False
     except DataError as error:
         broken += error.faults
     if broken:

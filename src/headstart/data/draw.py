@@ -23,15 +23,21 @@ def stratified_order(labels: Sequence[object], seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     classes, num_classes = _classes(labels)
     shuffled = random.permutation(len(classes))
+    if len(classes) < 2**31:
+        shuffled = shuffled.astype(np.int32)  # half the memory, where rows are many
     by_class = np.argsort(classes[shuffled], kind="stable")  # each class in its random order
     sizes = np.bincount(classes, minlength=num_classes)
-    turn = np.arange(len(classes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ends = np.cumsum(sizes)
     place = np.empty(len(classes))
-    place[by_class] = (turn + 0.5) / np.repeat(sizes, sizes)
-    order = shuffled[np.argsort(place, kind="stable")]
-    _, first = np.unique(classes[order], return_index=True)
-    first.sort()
-    return np.concatenate([order[first], np.delete(order, first)])
+    for members in np.split(by_class, ends[:-1]):
+        place[members] = (np.arange(len(members)) + 0.5) / max(1, len(members))
+    firsts = by_class[(ends - sizes)[sizes > 0]]
+    firsts = firsts[np.lexsort((firsts, place[firsts]))]
+    later = np.ones(len(classes), dtype=bool)
+    later[firsts] = False
+    del by_class
+    order = np.argsort(place, kind="stable")
+    return shuffled[np.concatenate([firsts, order[later[order]]])].astype(np.int64)
 
 
 def _classes(labels: Sequence[object]) -> tuple[np.ndarray, int]:

@@ -18,6 +18,7 @@ from headstart.data.columns import find_columns
 from headstart.data.content import shorten
 from headstart.data.findings import SHOWN, SHOWN_ROWS, Finding, counted, listed
 from headstart.data.labels import Labels
+from headstart.data.mapped import at_once
 from headstart.data.table import Table
 from headstart.data.texts import BLOCK, Texts, as_strings
 from headstart.errors import DataError
@@ -68,8 +69,9 @@ class Examples:
     @cached_property
     def _digests(self) -> tuple[str, str]:
         digest = hashlib.sha256()
-        for start in range(0, len(self), BLOCK):
-            digest.update(b"".join(map(_framed, self.texts[start : start + BLOCK])))
+        step = at_once(self.texts, BLOCK)
+        for start in range(0, len(self), step):
+            digest.update(b"".join(map(_framed, self.texts[start : start + step])))
         of_texts = digest.hexdigest()
         digest.update(_framed("\0labels\0"))
         framed = {name: _framed(name) for name in self.classes}
@@ -176,9 +178,10 @@ def _look(table: Table, column: str, texts: Texts) -> tuple[np.ndarray, list[str
     filled = np.empty(len(texts), dtype=bool)
     faults: list[str] = []
     try:
-        for start in range(0, len(texts), BLOCK):
-            some = texts[start : start + BLOCK]
-            filled[start : start + BLOCK] = [bool(text.strip()) for text in some]
+        step = at_once(texts, BLOCK)
+        for start in range(0, len(texts), step):
+            some = texts[start : start + step]
+            filled[start : start + step] = [bool(text.strip()) for text in some]
             long = [row for row, text in enumerate(some) if len(text) > MOST_CHARACTERS]
             faults += [
                 f"{table.place(start + row)}, column {column!r}: holds a text of "

@@ -12,7 +12,7 @@ import pyarrow.parquet
 from headstart.data.content import Pieces
 from headstart.data.delimited import read_csv, read_tsv
 from headstart.data.json_rows import read_json
-from headstart.data.mapped import is_large
+from headstart.data.mapped import PIECE, is_large
 from headstart.errors import DataError
 
 ROWS = 10_000
@@ -56,7 +56,8 @@ def _parquet_tables(path: Path) -> Iterator[pa.Table]:
         if not is_large(column_bytes(file)):
             yield file.read()
             return
-        for batch in file.iter_batches(ROWS):
+        mean = column_bytes(file) / max(1, file.metadata.num_rows)
+        for batch in file.iter_batches(max(1, min(ROWS, int(PIECE / max(1.0, mean))))):
             yield _plain(pa.Table.from_batches([batch]))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart.data.labels import Labels
+from headstart.data.mapped import at_once
 
 if TYPE_CHECKING:
     from headstart.data.examples import Examples
@@ -69,11 +70,12 @@ def fingerprints(texts: Sequence[str]) -> np.ndarray:
     from pandas.util import hash_array
 
     found = np.empty(len(texts), dtype=np.uint64)
-    for start in range(0, len(texts), BLOCK):
+    step = at_once(texts, BLOCK)
+    for start in range(0, len(texts), step):
         some = [
-            plain(text).encode("utf-8", "surrogatepass") for text in texts[start : start + BLOCK]
+            plain(text).encode("utf-8", "surrogatepass") for text in texts[start : start + step]
         ]
-        found[start : start + BLOCK] = hash_array(np.array(some, dtype=object), categorize=False)
+        found[start : start + step] = hash_array(np.array(some, dtype=object), categorize=False)
     return found
 
 
@@ -114,7 +116,9 @@ def contradictions(examples: Examples) -> list[Finding]:
     twice = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
     repeated = np.flatnonzero(_among(texts, twice))
     text = np.searchsorted(twice, texts[repeated])
-    pairs = np.unique(text * len(labels.names) + labels.codes[repeated])  # of text and label
+    pairs = np.unique(
+        text * len(labels.names) + labels.codes[repeated].astype(np.int64)
+    )  # of text and label
     num_labels = np.bincount(pairs // len(labels.names), minlength=len(twice))
     wrong = repeated[num_labels[text] > 1]
     if not len(wrong):

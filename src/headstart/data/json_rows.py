@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from headstart.data.content import SHOWN, Pieces, objects_table, shorten, to_array, to_texts
 from headstart.data.encoding import check_text, open_text, unpacked_bytes
-from headstart.data.mapped import is_large
+from headstart.data.mapped import PIECE, is_large
 from headstart.errors import DataError
 
 CHUNK = 10_000
@@ -25,6 +24,7 @@ CHUNK = 10_000
 
 Row = dict[str, Any]
 Numbered = tuple[int, Row]
+"""A row behind its number, as its user counts."""
 
 
 def read_json(path: Path) -> Pieces:
@@ -104,15 +104,23 @@ def _column(path: Path, key: str, values: list[Any], kind: pa.DataType) -> Any:
         ) from None
 
 
-def _placed(path: Path, numbers: tuple[int, ...]) -> Any:
+def _placed(path: Path, numbers: list[int]) -> Any:
     return lambda row: f"{path}, line {numbers[row]:,}"
 
 
-def _chunks(path: Path) -> Iterator[tuple[tuple[int, ...], tuple[Row, ...]]]:
-    """Up to `CHUNK` rows with their numbers, until the file ends."""
-    records = _json_lines(path)
-    while listed := list(islice(records, CHUNK)):
-        numbers, rows = zip(*listed, strict=True)
+def _chunks(path: Path) -> Iterator[tuple[list[int], list[Row]]]:
+    """Numbers and rows, some thousand at a time, until the file ends."""
+    numbers: list[int] = []
+    rows: list[Row] = []
+    size = 0
+    for number, row in _json_lines(path):
+        numbers.append(number)
+        rows.append(row)
+        size += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(rows) == CHUNK or size > PIECE:
+            yield numbers, rows
+            numbers, rows, size = [], [], 0
+    if rows:
         yield numbers, rows
 
 

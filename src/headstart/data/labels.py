@@ -19,7 +19,7 @@ class Labels(Sequence[str]):
 
     Attributes:
         names: the distinct labels that occur, sorted.
-        codes: (N,) int32, places in `names`.
+        codes: (N,) places in `names`, unsigned, of as few bytes as they need.
     """
 
     names: tuple[str, ...]
@@ -29,7 +29,8 @@ class Labels(Sequence[str]):
         counts = np.bincount(codes, minlength=len(names))
         self.names = tuple(sorted({names[code] for code in np.flatnonzero(counts).tolist()}))
         place = {name: number for number, name in enumerate(self.names)}
-        self.codes = np.array([place.get(name, -1) for name in names], dtype=np.int32)[codes]
+        kind = np.min_scalar_type(max(0, len(self.names) - 1))
+        self.codes = np.array([place.get(name, 0) for name in names], dtype=kind)[codes]
 
     @classmethod
     def of(cls, labels: Sequence[str]) -> Labels:

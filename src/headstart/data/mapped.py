@@ -9,6 +9,7 @@ asked for again is there again, from the system's cache of files as long as that
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,32 @@ import numpy as np
 LARGE = 64 << 20
 """Bytes above which tables and texts are kept in files rather than in memory."""
 
-RESIDENT = 64 << 20
+PIECE = 2 << 20
+"""Bytes of text worked on at a time, about, where rows are long; as Python objects, many times so
+much."""
+
+RESIDENT = 32 << 20
 """Bytes of one map that stay in memory, about."""
 
-AROUND = 64 << 10
-"""Bytes that the system reads round each place that is touched."""
+AROUND = 512 << 10
+"""Bytes that the system has a process hold round each place that it touches: 64 KB by default, and
+whole folios of the cache of files, up to some hundred KB on new kernels."""
 
 
-def is_large(num_bytes: int) -> bool:
+def is_large(num_bytes: float) -> bool:
     """Whether so much belongs into a file rather than into memory."""
     return num_bytes > LARGE
+
+
+def at_once(texts: Sequence[str], most: int) -> int:
+    """How many texts to take at a time: `most`, or fewer where they are long and made when taken.
+
+    Args:
+        texts: a list, or `Texts`.
+        most: of them.
+    """
+    mean = getattr(texts, "mean_bytes", 0.0)
+    return max(1, min(most, int(PIECE / mean))) if mean else most
 
 
 class Window:

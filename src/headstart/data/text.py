@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.data.mapped import at_once
 from headstart.data.tokenizing.added import Named
 from headstart.data.tokenizing.backend import Backend
 from headstart.data.tokenizing.frame import BARE, BARE_PAIR, Frame, shares
@@ -187,7 +188,7 @@ class Tokenizer:
         *,
         add_special: bool = True,
     ) -> Iterator[Tokens]:
-        """Tokenise texts as `encode` does, and give the tokens of `CHUNK` texts at a time.
+        """Tokenise texts as `encode` does, and give the tokens of some thousand at a time.
 
         Args:
             texts: N texts; they are taken by slices.
@@ -200,9 +201,10 @@ class Tokenizer:
         """
         frame = self._backend.frame if add_special else BARE
         room = _room(frame, max_length)
-        for start in range(0, len(texts), CHUNK):
+        step = at_once(texts, CHUNK)
+        for start in range(0, len(texts), step):
             rows = Rows(self._filler, start)
-            bodies = self._bodies(texts[start : start + CHUNK], start)
+            bodies = self._bodies(texts[start : start + step], start)
             for body in bodies:
                 rows.add(frame.fill(self._cut(body, room)), len(body) + frame.special)
             yield rows.tokens()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headstart.data.mapped import Window, is_large
+from headstart.data.mapped import Window, at_once, is_large
 
 BLOCK = 10_000
 """Texts made at a time where all are asked for one after another."""
@@ -29,7 +29,12 @@ class Texts(Sequence[str]):
         column: an arrow column, in memory or mapped.
         window: over the map that the column is read through.
         rows: (N,) which rows of the column, in which order; None takes all.
+
+    Attributes:
+        mean_bytes: of a text, over the whole column.
     """
+
+    mean_bytes: float
 
     def __init__(self, column: Any, window: Window, rows: np.ndarray | None = None) -> None:
         if str(column.type) in VIEWS:
@@ -41,8 +46,7 @@ class Texts(Sequence[str]):
         kind = np.int32 if total < 2**31 else np.int64
         self._rows = None if rows is None else np.asarray(rows).astype(kind)
         self._length = total if rows is None else len(rows)
-        #: Bytes of all texts, about: rows are taken to be as long as the column's are.
-        self.num_bytes = int(column.nbytes / max(1, total) * self._length)
+        self.mean_bytes = column.nbytes / max(1, total)
 
     def __len__(self) -> int:
         return self._length
@@ -69,8 +73,9 @@ class Texts(Sequence[str]):
         return self._read(np.array([where]))[0]
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, self._length, BLOCK):
-            yield from self[start : start + BLOCK]
+        step = at_once(self, BLOCK)
+        for start in range(0, self._length, step):
+            yield from self[start : start + step]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (list, Texts)):
@@ -81,6 +86,11 @@ class Texts(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"Texts({len(self):,}, of about {self.num_bytes / 1e6:,.0f} MB)"
+
+    @property
+    def num_bytes(self) -> float:
+        """Of all texts, about."""
+        return self.mean_bytes * self._length
 
     def take(self, places: Sequence[int] | np.ndarray) -> Texts:
         """The texts at the given places, in that order; nothing is copied."""
@@ -108,11 +118,11 @@ class Texts(Sequence[str]):
         piece = self._pieces[number]
         first = int(self._ends[number]) - len(piece)
         if len(rows) > 1 and (np.diff(rows) == 1).all():
-            cells = piece.slice(int(rows[0]) - first, len(rows))
+            cells, touched = piece.slice(int(rows[0]) - first, len(rows)), len(rows)
         else:
-            cells = piece.take(pa.array(rows - first))
+            cells, touched = piece.take(pa.array(rows - first)), len(piece)
         strings = pc.fill_null(as_strings(cells), "")
-        self._window.read(strings.nbytes, places=1 + len(rows) // 100)
+        self._window.read(int(self.mean_bytes * touched))
         return strings.to_numpy(zero_copy_only=False).tolist()
 
 

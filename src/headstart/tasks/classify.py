@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.data.batches import Batch
+from headstart.data.labels import Labels
 from headstart.errors import RecipeError, unknown_name
 
 INITIAL_STD = 0.02
@@ -76,7 +77,8 @@ class Classify:
             KeyError: a label is not among the task's.
         """
         index = {label: i for i, label in enumerate(self.labels)}
-        return np.array([index[label] for label in labels], dtype=np.int64)
+        coded = Labels.of(labels)
+        return np.array([index[name] for name in coded.names], dtype=np.int64)[coded.codes]
 
 
 def class_weights(

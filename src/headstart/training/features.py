@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.data.batches import RaggedStore, plan_reading, take
+from headstart.data.mapped import Window
 from headstart.models.network import Network
 from headstart.nn.ragged import Ragged
 from headstart.training.files import folder_atomically
@@ -146,12 +147,13 @@ def _compute(
     shape = (int(offsets[-1]), first.values.shape[1])
     values = np.lib.format.open_memmap(folder / "values.npy", "w+", np.float32, shape)
     _reserve(folder / "values.npy")
-    plan = plan_reading(tokens.lengths, READ_TOKENS)
+    plan, window = plan_reading(tokens.lengths, READ_TOKENS), Window.of(values)
     with progress.bar("frozen part, once", len(plan)) as bar:
         for rows in plan:
             batch = take(tokens, rows).to(fabric.device)
             out: Any = prefix(batch.inputs, batch.segments)
             _scatter(values, offsets, rows, out.values.float().cpu().numpy())
+            window.read(out.values.nbytes, places=len(rows))
             bar.advance(1, batch.num_tokens)
     values.flush()
     np.save(folder / "offsets.npy", offsets)
