@@ -5,6 +5,8 @@ Shapes: R tokens, D width in, E width out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,13 @@ class Thin(nn.Module):
         super().__init__()
         self.weight, self.scale = weight, scale
         self.bias = None if bias is None else bias[:, None]
+
+    @classmethod
+    def joined(cls, maps: Sequence[Thin]) -> Thin:
+        """One map that gives what several give of the same tokens, side by side."""
+        biases = [one.bias[:, 0] for one in maps if one.bias is not None]
+        weight = torch.cat([one.weight for one in maps])
+        return cls(weight, torch.cat(biases) if biases else None)
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (R, D) to (R, E)."""

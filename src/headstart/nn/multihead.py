@@ -105,11 +105,11 @@ class MultiHeadAttention(nn.Module):
 
     def ask(self, x: Ragged) -> Ragged:
         """Queries (Tq, H * d) of (Tq, D)."""
-        return self._placed(self.place_queries, self.query(x.values), x.layout)
+        return self.placed(self.place_queries, self.query(x.values), x.layout)
 
     def remember(self, memory: Ragged) -> tuple[Ragged, Ragged]:
         """Keys and values, each (Tk, G * d), of (Tk, D)."""
-        keys = self._placed(self.place_keys, self.key(memory.values), memory.layout)
+        keys = self.placed(self.place_keys, self.key(memory.values), memory.layout)
         return keys, memory.replace(self.value(memory.values))
 
     def look(self, query: Ragged, key: Ragged, value: Ragged) -> Tensor:
@@ -133,6 +133,7 @@ class MultiHeadAttention(nn.Module):
         bias = self.relative(query.layout, key.layout)
         return attention_weights(query, key, self.form, bias)
 
-    def _placed(self, place: nn.Module, values: Tensor, layout: Layout) -> Ragged:
+    def placed(self, place: nn.Module, values: Tensor, layout: Layout) -> Ragged:
+        """Queries or keys (T, heads * d) in a layout, put in their places."""
         placed = place(torch.unflatten(values, 1, (-1, self.head_width)), layout)
         return Ragged(placed.flatten(1), layout)
