@@ -98,11 +98,12 @@ def remove_duplicates(train: Examples, test: Examples) -> tuple[Examples, Findin
 
 def _among(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Which of N values are among some sorted ones, (N,) bool."""
-    if not len(wanted):
-        return np.zeros(len(values), dtype=bool)
-    places = np.searchsorted(wanted, values)
-    places[places == len(wanted)] = 0
-    return wanted[places] == values
+    found = np.zeros(len(values), dtype=bool)
+    for start in range(0, len(values) if len(wanted) else 0, BLOCK):
+        some = values[start : start + BLOCK]
+        places = np.minimum(np.searchsorted(wanted, some), len(wanted) - 1)
+        found[start : start + BLOCK] = wanted[places] == some
+    return found
 
 
 def contradictions(examples: Examples) -> list[Finding]:
