@@ -243,8 +243,8 @@ def _profiled(asked: bool, folder: Path | None, progress: Progress) -> Iterator[
 
 def _leave(comparison: Comparison, folder: Path | None, command: str) -> Verdict:
     """Write what a run leaves behind: the verdict last, when all it speaks of is there."""
+    from headstart.data.atomic import write_atomically
     from headstart.report.html import write_report
-    from headstart.training.files import write_atomically
     from headstart.verdict.judge import Verdict
     from headstart.verdict.output import link_folder
 
@@ -264,7 +264,7 @@ def _leave(comparison: Comparison, folder: Path | None, command: str) -> Verdict
 
 def _keep_model(comparison: Comparison, verdict: Verdict, place: Path) -> None:
     """Save the winner with what it reached, and prove the copy."""
-    from headstart.training.files import folder_atomically
+    from headstart.data.atomic import folder_atomically
     from headstart.training.model import open_trained, save_trained
 
     model = open_trained(comparison.winner.folder)

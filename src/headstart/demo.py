@@ -46,9 +46,9 @@ def demo_files() -> tuple[Path, Path, Path]:
     Raises:
         DataError: the reviews are neither in the cache nor to be had.
     """
+    from headstart.data.atomic import write_atomically
     from headstart.data.cache import headstart_cache
     from headstart.data.suites.vader import demo_examples
-    from headstart.training.files import write_atomically
 
     folder = headstart_cache() / "demo"
     films, products, judges = (folder / f"{name}.csv" for name in FILES)

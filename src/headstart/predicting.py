@@ -208,7 +208,7 @@ def _means_file(argument: str) -> bool:
 
 @contextmanager
 def _opened(out: Path | None) -> Iterator[TextIO]:
-    from headstart.training.files import write_atomically
+    from headstart.data.atomic import write_atomically
 
     if out is None:
         yield sys.stdout

@@ -8,9 +8,9 @@ from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 
+from headstart.data.atomic import write_atomically
 from headstart.report import words
 from headstart.report.charts import curves, whiskers
-from headstart.training.files import write_atomically
 
 MAX_MATRIX_CLASSES = 20
 MAX_LISTED = 20

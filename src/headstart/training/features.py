@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headstart.data.atomic import folder_atomically
 from headstart.data.batches import RaggedStore, plan_reading, take
 from headstart.data.mapped import Window
 from headstart.models.network import Network
 from headstart.nn.ragged import Ragged
-from headstart.training.files import folder_atomically
 from headstart.training.inference import READ_TOKENS
 from headstart.training.progress import Progress
 

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from headstart.clock import part
 from headstart.data.ahead import Ahead
+from headstart.data.atomic import write_atomically
 from headstart.data.batches import Batch, cut, derive_seed
 from headstart.errors import InterruptedRunError, TrainingError
 from headstart.models.network import Network
 from headstart.objectives.supervised import Objective
 from headstart.recipe import Stage
-from headstart.training.files import write_atomically
 from headstart.training.order import Order
 from headstart.training.profiling import stepped
 from headstart.training.progress import Progress

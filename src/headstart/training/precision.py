@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import nn
 
+from headstart.data.atomic import write_atomically
 from headstart.data.cache import headstart_cache
 from headstart.errors import RecipeError, unknown_name
-from headstart.training.files import write_atomically
 
 FabricWord = Literal["32-true", "bf16-mixed"]
 PRECISIONS: dict[str, FabricWord] = {"float32": "32-true", "bf16": "bf16-mixed"}

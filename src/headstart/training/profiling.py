@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import clock
-from headstart.training.files import write_atomically
+from headstart.data.atomic import write_atomically
 
 SKIPPED, TRACED = 2, 20
 """Updates of the first stage that are left out of the trace (they warm up), and that are in it."""

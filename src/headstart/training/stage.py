@@ -17,11 +17,13 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from headstart.clock import part
+from headstart.data.atomic import folder_atomically, full_disk_is_a_user_error
 from headstart.data.batches import Batch, RaggedStore, derive_seed, take
 from headstart.data.cache import headstart_cache
 from headstart.data.draw import draw
 from headstart.data.examples import Examples
 from headstart.data.text import Tokenizer, Tokens
+from headstart.data.tokenised import tokenised
 from headstart.errors import RecipeError
 from headstart.models.checkpoint import Checkpoint, open_checkpoint
 from headstart.models.network import Network
@@ -32,7 +34,6 @@ from headstart.training.adapting import begin_adapter, keep_adapter
 from headstart.training.begin import begin
 from headstart.training.cores import use_given_cores
 from headstart.training.features import Suffix, features, frozen_depth
-from headstart.training.files import folder_atomically, full_disk_is_a_user_error
 from headstart.training.inference import all_logits
 from headstart.training.kept import (
     RECORD,
@@ -188,10 +189,10 @@ class Workshop:
 
     def encoded(self, tokenizer: Tokenizer, max_length: int, rows: Examples) -> Tokens:
         """Tokens of a data set and how many were cut, made once for a tokenizer and length."""
-        key = (rows.digest, tokenizer.digest, max_length)
+        key = (rows.texts_digest, tokenizer.digest, max_length)
         if key not in self._encoded:
             with part("tokens"):
-                self._encoded[key] = tokenizer.encode(rows.texts, max_length)
+                self._encoded[key] = tokenised(tokenizer, rows, max_length, cache=self.cache)
         return self._encoded[key]
 
     def tokens(self, model: Trained, rows: Examples) -> RaggedStore:
@@ -264,7 +265,7 @@ class _Bound:
         tokens = self.shop.tokens(self.model, self.examples)
         if depth == 0:
             return tokens
-        key = f"{self.examples.digest} {self.model.tokenizer.digest} {self.model.max_length} "
+        key = f"{self.examples.texts_digest} {self.model.tokenizer.digest} {self.model.max_length} "
         key += f"{self.shop.precision} {code_digest()} {torch.__version__}"
         with part("frozen"):
             place = self.shop.cache / "features"
@@ -283,11 +284,11 @@ class _Bound:
         return replace(batch, weight=len(rows) / mean_rows)
 
     def _validation(self, forward: Any, store: RaggedStore) -> Any:
-        held = _subset(store, self.held_rows)
         target = self.target[self.held_rows]
 
         def validate() -> dict[str, float]:
-            logits = all_logits(forward, held, self.fabric.device, Silent(), "validate")
+            device = self.fabric.device
+            logits = all_logits(forward, store, device, Silent(), "validate", self.held_rows)
             return self.model.task.metrics(logits, target)
 
         return validate
@@ -328,9 +329,3 @@ class _Bound:
             (fresh / RECORD).write_text(text + "\n", encoding="utf-8")
             lines = (json.dumps(point) for point in record["log"])
             (fresh / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _subset(store: RaggedStore, rows: np.ndarray) -> RaggedStore:
-    parts = [store.values[store.offsets[r] : store.offsets[r + 1]] for r in rows]
-    lengths = store.lengths[rows]
-    return RaggedStore(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)]))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from headstart.data.atomic import folder_atomically, full_disk_is_a_user_error, write_atomically
 from headstart.errors import UserError
-from headstart.training.files import folder_atomically, full_disk_is_a_user_error, write_atomically
 
 MARKER = ".headstart"
 

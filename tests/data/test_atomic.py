@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from headstart.data.atomic import folder_atomically, write_atomically
 from headstart.errors import UserError
-from headstart.training.files import folder_atomically, write_atomically
 
 
 def names(folder: Path) -> list[str]:
