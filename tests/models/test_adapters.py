@@ -382,7 +382,7 @@ def test_families_without_the_usual_attention_take_lora_and_no_prefix(make):
 
     ours, _ = backbone_and_rest(make("DebertaV2Model"))
     network = Network(ours, POOLS["mean"](), nn.Linear(22, 3), 0.0)
-    with pytest.raises(RecipeError, match="the blocks of a deberta-v2 take no prefix"):
+    with pytest.raises(RecipeError, match="the blocks of deberta-v2 take no prefix"):
         attach(network, PREFIX)
     attach(network, LORA)
     assert carried(network) is not None

@@ -13,11 +13,20 @@ from safetensors.torch import load_file
 from tests.models.parity import CLOSE, LABELS, assert_gradients_are, inputs
 from torch import nn
 
-from headstart.errors import CheckpointError
+from headstart.errors import CheckpointError, RecipeError
+from headstart.models.adapters import (
+    Origin,
+    attach,
+    bare,
+    open_adapter,
+    save_adapter,
+    weights_digest,
+)
 from headstart.models.bridge import BridgedBackbone, Hull, Whole, bridged_family
 from headstart.models.checkpoint import open_checkpoint, open_network, save_network
 from headstart.models.network import POOLS, Network
 from headstart.nn.ragged import Layout, Ragged
+from headstart.recipe import Bottleneck, Lora, Prefix
 
 hf = pytest.importorskip("transformers")
 SIZES = {
@@ -194,3 +203,67 @@ def test_transformers_is_imported_only_where_it_is_needed():
     source = Path(sys.modules[BridgedBackbone.__module__].__file__).read_text(encoding="utf-8")
     top = [line for line in source.splitlines() if line.startswith(("import", "from"))]
     assert top and not any("transformers" in line for line in top)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("targets", ["attention", "all-linear"])
+@pytest.mark.parametrize("kind", ["electra", "gemma2", "opt", "albert"])
+@torch.no_grad()
+def test_lora_goes_to_peft_and_comes_back(tmp_path, tokens, kind, targets):
+    peft = pytest.importorskip("peft")
+    _, theirs, folder = save(kind, tmp_path / "theirs")
+    checkpoint = open_checkpoint(folder)
+    network = Network(checkpoint.backbone, POOLS["mean"](), nn.Linear(22, len(LABELS)), 0.0).eval()
+    before = network(tokens)
+    adapter = Lora(kind="lora", rank=3, targets=targets)
+    attach(network, adapter)
+    torch.testing.assert_close(network(tokens), before, **CLOSE)
+    added = {n: p for n, p in network.named_parameters() if ".lora" in n}
+    for parameter in added.values():
+        parameter.normal_(std=0.2)
+    want = network(tokens)
+    assert not torch.allclose(want, before, atol=0.01)
+    (tmp_path / "adapter").mkdir()
+    origin = Origin(str(folder), weights_digest(bare(network).backbone))
+    assert save_adapter(tmp_path / "adapter", network, adapter=adapter, moved=set(added),
+                        labels=LABELS, pooling="mean", max_length=11, origin=origin)  # fmt: skip
+    opened = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter").eval()
+    hidden = opened(**inputs(theirs, tokens)).last_hidden_state
+    pooled = tokens.replace(tokens.layout.pack(hidden)).mean()
+    torch.testing.assert_close(network.head(pooled), want, **CLOSE)
+    again = open_adapter(tmp_path / "adapter", folder)
+    torch.testing.assert_close(again.network(tokens), want, **CLOSE)
+
+
+@torch.no_grad()
+def test_moved_biases_are_kept_and_opened(tmp_path, tokens):
+    _, _, folder = save("electra", tmp_path / "theirs")
+    checkpoint = open_checkpoint(folder)
+    network = Network(checkpoint.backbone, POOLS["mean"](), nn.Linear(22, len(LABELS)), 0.0).eval()
+    origin = Origin(str(folder), weights_digest(checkpoint.backbone))
+    moved = {n for n, _ in network.named_parameters() if n.endswith(".bias") and "blocks" in n}
+    for name in moved:
+        network.get_parameter(name).normal_(std=0.2)
+    (tmp_path / "adapter").mkdir()
+    save_adapter(tmp_path / "adapter", network, adapter=None, moved=moved, labels=LABELS,
+                 pooling="mean", max_length=11, origin=origin)  # fmt: skip
+    again = open_adapter(tmp_path / "adapter", folder)
+    torch.testing.assert_close(again.network(tokens), network(tokens), **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["electra", "albert"])
+def test_blocks_of_others_take_no_bottlenecks_and_no_prefix(tmp_path, kind):
+    _, _, folder = save(kind, tmp_path / "theirs")
+    network = Network(open_checkpoint(folder).backbone, POOLS["mean"](), nn.Linear(22, 3), 0.0)
+    with pytest.raises(RecipeError, match=f"the blocks of {kind} have no attention"):
+        attach(network, Bottleneck(kind="adapter", width=5))
+    with pytest.raises(RecipeError, match=f"the blocks of {kind} take no prefix"):
+        attach(network, Prefix(kind="prefix", length=5))
+
+
+def test_an_adapter_of_peft_with_a_head_that_is_not_ours_is_refused(tmp_path):
+    _, _, folder = save("electra", tmp_path / "theirs")
+    values = {"peft_type": "LORA", "task_type": "SEQ_CLS", "r": 3, "target_modules": ["query"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="the head that transformers puts on electra"):
+        open_adapter(tmp_path, folder)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from headstart.models.attach import bare
 from headstart.models.backbone import Backbone
-from headstart.models.families import FAMILIES
+from headstart.models.families import family_behind
 from headstart.models.family import HEAD, POOLER
 from headstart.models.network import Network
 from headstart.models.peft import lora_to_peft, prefix_to_peft
@@ -140,7 +140,7 @@ def _write_peft(
     if whole:
         parts = {POOLER: network.pool, HEAD: network.head}
         ours = {s + n: t for s, module in parts.items() for n, t in module.state_dict().items()}
-        family = FAMILIES[backbone.family]
+        family = family_behind(backbone)
         theirs = family.their_weights(ours, whole=True)
         tensors |= {start + name: tensor for name, tensor in theirs.items()}
         kept = sorted({name.removeprefix(family.prefix).split(".")[0] for name in theirs})
@@ -160,7 +160,7 @@ def _biases(network: Network, whole: bool, start: str, adapted: list[str]) -> di
     """All biases of the backbone; PEFT has those of adapted maps under base_layer."""
     state = bare(network).backbone.state_dict()
     ours = {name: tensor for name, tensor in state.items() if name.endswith(".bias")}
-    theirs = FAMILIES[network.backbone.family].their_weights(ours, whole=whole)
+    theirs = family_behind(network.backbone).their_weights(ours, whole=whole)
     inside = {f"{name}.bias": f"{name}.base_layer.bias" for name in adapted}
     return {start + inside.get(name, name): tensor for name, tensor in theirs.items()}
 

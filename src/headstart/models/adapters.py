@@ -27,7 +27,7 @@ from headstart.models.adapter_folder import (
 from headstart.models.attach import attach, bare, merge, shared, unmerge
 from headstart.models.backbone import Backbone
 from headstart.models.checkpoint import Checkpoint, open_checkpoint
-from headstart.models.families import FAMILIES
+from headstart.models.families import family_behind
 from headstart.models.family import HEAD, POOLER
 from headstart.models.load import class_names, without_storage
 from headstart.models.network import POOLS, Network
@@ -52,6 +52,8 @@ __all__ = [
 
 KINDS: dict[str, type[Lora] | type[Prefix] | type[Bottleneck]] = {
     "lora": Lora, "prefix": Prefix, "adapter": Bottleneck}  # fmt: skip
+
+KEEP = "What a base lacks is drawn anew for training; have PEFT save it, by modules_to_save."
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,12 @@ def open_adapter(folder: str | Path, base: str | Path | Checkpoint | Base) -> Ad
     task = config.get("task_type")
     if not note and task != "SEQ_CLS":
         faults.append(f"task_type: {task!r} has no head that classifies; only 'SEQ_CLS' is opened.")
+    if pooling == "family" and family_behind(base.backbone).classifier is None:
+        faults.append(
+            f"task_type: 'SEQ_CLS' brings the head that transformers puts on {base.backbone.family}"
+            ", which headstart does not have. Open it with transformers and PEFT; or train one "
+            f"here, with pooling = {' or '.join(map(repr, POOLS))}."
+        )
     _raise(folder / CONFIG_FILE, faults)
     file = next((folder / n for n in PEFT_FILES if (folder / n).exists()), folder / PEFT_FILES[0])
     if not file.exists():
@@ -227,7 +235,7 @@ def _network(file: Path, view: Backbone, base: Base, pooling: str, read: Read) -
     with without_storage():
         linear = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in head)
     linear.load_state_dict(head, assign=True)
-    said = FAMILIES[view.family].classifier
+    said = family_behind(view).classifier
     dropout = said.dropout(view.hf_config()) if said is not None else 0.0
     network = Network(view, pool, linear, dropout)
     _put(network, {f"backbone.{name}": tensor for name, tensor in own.items()})
@@ -240,7 +248,7 @@ def _pool(
     """The adapter's pooling, or the base's where it brings none, and how many widths it gives."""
     if pooling in POOLS:
         return POOLS[pooling](), 1
-    said = FAMILIES[view.family].classifier
+    said = family_behind(view).classifier
     assert said is not None, "pooling 'family' is refused where there is none"
     with without_storage():
         pool = said.pooler(view.hf_config())
@@ -251,7 +259,7 @@ def _pool(
         own = base.pooler.state_dict()
         brought = {n: own[n.removeprefix(POOLER)] for n in missing} | brought
         missing = []
-    wrong = [f"{n}: is neither in the adapter nor in {base.name}." for n in missing]
+    wrong = [f"{n}: is neither in the adapter nor in {base.name}. {KEEP}" for n in missing]
     wrong += _shape_faults(brought, wanted)
     faults += wrong
     if not wrong:

@@ -28,8 +28,8 @@ from headstart.recipe import Prefix as PrefixValues
 
 M = TypeVar("M", bound=nn.Module)
 
-TARGETS = {"attention": r".*attention\.[^.]+", "all-linear": r"blocks\..*"}
-"""Patterns by the words that `Lora.targets` knows."""
+TARGETS = {"attention": r".*(?i:attention|attn)\.[^.]+", "all-linear": r".*"}
+"""Patterns by the words that `Lora.targets` knows; models of the bridge say attn, SelfAttention."""
 
 PREFIX_STD = 0.02
 
@@ -136,12 +136,17 @@ def exchange(root: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def linear_maps(backbone: Backbone) -> dict[str, nn.Linear]:
-    """The linear maps of the blocks, by name."""
+    """The linear maps that can be adapted, by name."""
     return {
         name: module
         for name, module in backbone.named_modules()
-        if isinstance(module, nn.Linear) and name.startswith("blocks.")
+        if isinstance(module, nn.Linear) and can_be_adapted(backbone, name)
     }
+
+
+def can_be_adapted(backbone: Backbone, name: str) -> bool:
+    """Whether a module lies in a block, or anywhere in a model that was not taken apart."""
+    return name.startswith("blocks.") or not len(backbone.blocks)
 
 
 def with_update(linear: nn.Linear, update: LowRank, *, dora: bool) -> LoraLinear | DoraLinear:
@@ -160,11 +165,17 @@ def _attach_lora(backbone: Backbone, adapter: Lora, place: str) -> None:
     chosen = [name for name in maps if _is_target(pattern, name)]
     if not chosen:
         parts = sorted({name.split(".", 2)[-1] for name in maps})
+        if not parts:
+            raise RecipeError(
+                f"{place}: the blocks of {backbone.family} have no linear map to adapt. Use "
+                '"top:1" or "all" instead.'
+            )
         last = {part.rpartition(".")[2] for part in parts}
+        near = last | set(maps) | set(TARGETS) - {adapter.targets}
         raise RecipeError(
             f"{place}, targets: {adapter.targets!r} rules no linear map."
-            f"{nearest(adapter.targets, last | set(maps) | set(TARGETS))} A block has "
-            f"{', '.join(parts)}; words are {', '.join(TARGETS)}."
+            f"{nearest(adapter.targets, near)} A block has {', '.join(parts)}; words are "
+            f"{', '.join(TARGETS)}."
         )
     for name in chosen:
         update = LowRank.drawn(maps[name], adapter.rank, adapter.scale, adapter.dropout)
@@ -181,7 +192,7 @@ def _attach_prefix(backbone: Backbone, adapter: PrefixValues, place: str) -> Non
     fits = all(type(a) is MultiHeadAttention for a in attentions.values())
     if not fits or not isinstance(backbone, Stack) or len(attentions) != len(backbone.blocks):
         raise RecipeError(
-            f'{place}: the blocks of a {backbone.family} take no prefix. Use "lora:8" instead.'
+            f'{place}: the blocks of {backbone.family} take no prefix. Use "lora:8" instead.'
         )
     if adapter.length >= backbone.max_positions - 1:
         raise RecipeError(
@@ -202,9 +213,9 @@ def _attach_prefix(backbone: Backbone, adapter: PrefixValues, place: str) -> Non
 
 def _attach_bottlenecks(backbone: Backbone, adapter: BottleneckValues, place: str) -> None:
     parts = dict(_parts(backbone, ("attention", "feed_forward")))
-    if len(parts) != 2 * len(backbone.blocks):
+    if not parts or len(parts) != 2 * len(backbone.blocks):
         raise RecipeError(
-            f"{place}: the blocks of a {backbone.family} have no attention and feed_forward to "
+            f"{place}: the blocks of {backbone.family} have no attention and feed_forward to "
             'put bottlenecks after. Use "lora:8" instead.'
         )
     device = next(backbone.parameters()).device

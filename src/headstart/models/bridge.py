@@ -45,8 +45,9 @@ NO_SIZES = (
 """Keys of a config.json that change nothing in a bare backbone."""
 
 WHOLE = (
-    "a {family} cannot be taken apart into blocks, so it moves as a whole or not at all: train = "
-    '"head" and "all" work, top:N and layer_decay do not, and the frozen part is all of it'
+    "{family} cannot be taken apart into blocks, so it moves as a whole or not at all: train = "
+    '"head", "all" and "lora:8" work, top:N and layer_decay do not, and the frozen part is '
+    "all of it"
 )
 
 UNLIMITED = 2**20
@@ -73,9 +74,14 @@ def bridged_family(values: Mapping[str, Any]) -> Family:
         ValueError: transformers cannot build it, or it is no encoder or decoder of tokens.
     """
     sizes = {key: value for key, value in values.items() if key not in NO_SIZES}
-    plan = _plan(json.dumps(sizes, sort_keys=True, default=str))
+    return family_by(
+        _plan(json.dumps(sizes, sort_keys=True, default=str)), str(values["model_type"])
+    )
+
+
+def family_by(plan: Plan, kind: str) -> Family:
+    """The family of models of a `model_type` that come apart by a plan."""
     own = "|".join(sorted({re.escape(name.partition(".")[0]) for name in plan.names}))
-    kind = str(values["model_type"])
     return Family(
         name=kind,
         build=partial(BridgedBackbone, kind, plan=plan),
@@ -274,10 +280,14 @@ class BridgedBackbone(Backbone):
         family: its `model_type`.
         values: of its config.json.
         plan: how it is taken apart.
+
+    Attributes:
+        plan: the same.
     """
 
     def __init__(self, family: str, values: Mapping[str, Any], *, plan: Plan) -> None:
         super().__init__()
+        self.plan = plan
         # Its constants (rotary rates, places) are in no checkpoint, so they are made in memory.
         with torch.device("cpu"), torch.random.fork_rng([]):
             self._take_apart(family, _model(values), plan)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.errors import unknown_name
+from headstart.models.backbone import Backbone
 from headstart.models.bart import BART
 from headstart.models.bert import BERT
-from headstart.models.bridge import INSTALL, bridgeable, bridged_family
+from headstart.models.bridge import INSTALL, BridgedBackbone, bridgeable, bridged_family, family_by
 from headstart.models.clip import CLIP_FAMILIES
 from headstart.models.deberta import DEBERTA_V2
 from headstart.models.dinov2 import DINOV2, DINOV2_WITH_REGISTERS
@@ -47,3 +48,10 @@ def family_of(values: Mapping[str, Any]) -> Family:
         f"If transformers has it, the bridge opens it: {INSTALL}."
     )  # fmt: skip
     raise ValueError(f"{unknown_name('model_type', 'supported family', kind, FAMILIES)} {more}")
+
+
+def family_behind(backbone: Backbone) -> Family:
+    """The family that a backbone is of, the bridge's among them."""
+    if isinstance(backbone, BridgedBackbone):
+        return family_by(backbone.plan, backbone.family)
+    return FAMILIES[backbone.family]

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import unknown_name
-from headstart.models.attach import exchange, linear_maps
+from headstart.models.attach import can_be_adapted, exchange, linear_maps
 from headstart.models.backbone import Backbone
-from headstart.models.families import FAMILIES
+from headstart.models.families import family_behind
 from headstart.models.family import Family
 from headstart.nn.lora import DoraLinear, LoraLinear, LowRank
 from headstart.nn.prefix import PrefixAttention
@@ -102,7 +102,7 @@ def fused_maps(backbone: Backbone, *, whole: bool) -> list[Fused]:
         backbone: with or without updates.
         whole: whether names are those of an architecture with a head.
     """
-    family = FAMILIES[backbone.family]
+    family = family_behind(backbone)
     maps = _maps(backbone)
     names = list(maps)
     # rows marked with their owner tell which of ours share one of theirs, and in what order
@@ -154,7 +154,7 @@ def lora_to_peft(
         "target_modules": sorted(ranks),
         "use_rslora": rslora,
         "use_dora": any(isinstance(module, DoraLinear) for module in maps.values()),
-        "fan_in_fan_out": _transposes(FAMILIES[backbone.family], maps),
+        "fan_in_fan_out": _transposes(family_behind(backbone), maps),
         "init_lora_weights": True,
     }
     return config, tensors
@@ -198,7 +198,7 @@ def read_lora(backbone: Backbone, config: Mapping[str, Any], tensors: Mapping[st
             modules.setdefault(found[1], {})[found[2]] = (name, tensor.float())
         else:
             plain[short] = tensor
-    _take_plain(FAMILIES[backbone.family], plain, read)
+    _take_plain(family_behind(backbone), plain, read)
     for theirs, parts in modules.items():
         _take_update(backbone, config, theirs, parts, read)
     return read
@@ -214,7 +214,7 @@ def read_prefix(backbone: Backbone, tensors: Mapping[str, Tensor]) -> Read:
     read = Read()
     plain = {n.removeprefix("base_model."): t for n, t in tensors.items()
              if n != "prompt_embeddings" and not _is_copy(n)}  # fmt: skip
-    _take_plain(FAMILIES[backbone.family], plain, read)
+    _take_plain(family_behind(backbone), plain, read)
     stored = tensors.get("prompt_embeddings")
     weight = next(m.weight for n, m in linear_maps(backbone).items() if n.endswith(".key"))
     count = 2 * len(backbone.blocks)
@@ -266,7 +266,7 @@ def _take_update(
 ) -> None:
     """One update of theirs, cut by the rows of our linear maps."""
     maps = linear_maps(backbone)
-    match = FAMILIES[backbone.family].keys.match([f"{theirs}.weight"])
+    match = family_behind(backbone).keys.match([f"{theirs}.weight"])
     ours = {name.removesuffix(".weight") for name in match.ours}
     whole = next((f for f in fused_maps(backbone, whole=False) if ours == set(f.ours)), None)
     if whole is None:
@@ -327,7 +327,8 @@ def _maps(backbone: Backbone) -> dict[str, nn.Linear | LoraLinear | DoraLinear]:
     return {
         name: module
         for name, module in backbone.named_modules()
-        if isinstance(module, nn.Linear | LoraLinear | DoraLinear) and name.startswith("blocks.")
+        if isinstance(module, nn.Linear | LoraLinear | DoraLinear)
+        and can_be_adapted(backbone, name)
     }
 
 
