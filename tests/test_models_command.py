@@ -53,6 +53,24 @@ def test_the_licence_stands_in_the_card(headstart, tiny_bert, tmp_path):
     assert json.loads(headstart("models", folder, "--json").out)["licence"] == "apache-2.0"
 
 
+@pytest.mark.parametrize("kind", ["gemma2", "albert"])
+def test_a_model_of_the_bridge_is_told(headstart, tmp_path, kind):
+    hf = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 101, "hidden_size": 22, "num_hidden_layers": 3, "head_dim": 8,
+             "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 37,
+             "embedding_size": 11, "max_position_embeddings": 41}  # fmt: skip
+    config = hf.AutoConfig.for_model(kind, **sizes)
+    hf.AutoModel.from_config(config).save_pretrained(tmp_path / "model")
+    done = headstart("models", tmp_path / "model")
+    assert done.code == 0
+    assert re.search(r"^train LoRA +about", done.out, re.MULTILINE)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "model").rename(tmp_path / "run" / "model")
+    done = headstart("models", tmp_path / "run")
+    assert done.code == 2
+    assert f"Did you mean {str(tmp_path / 'run' / 'model')!r}?" in done.err
+
+
 def test_a_wrong_name_is_told(headstart):
     done = headstart("models", "./tiny-brt")
     assert done.code == 2

@@ -189,6 +189,14 @@ class LanguageCheckpoint:
     dropped: tuple[str, ...]
 
 
+def _why_silent(family: Family) -> str:
+    if family.name not in FAMILIES:
+        return f"{family.name} opens by the bridge, which gives hidden states and no words"
+    if family.kind == "text encoder":
+        return f"a {family.name} reads texts and says none"
+    return f"{family.name} reads images and says no words"
+
+
 def open_language_model(name: str | Path) -> LanguageCheckpoint:
     """Open a decoder or an encoder-decoder with its map to the vocabulary.
 
@@ -204,8 +212,7 @@ def open_language_model(name: str | Path) -> LanguageCheckpoint:
     if family.language is None:
         speaking = ", ".join(f.name for f in FAMILIES.values() if f.language is not None)
         raise CheckpointError(
-            f"{name}: a {family.name} reads texts and says none, so it cannot generate. Families "
-            f"that can: {speaking or 'none yet'}."
+            f"{name}: {_why_silent(family)}, so it cannot generate. Families that can: {speaking}."
         )
     files = weight_files(folder)
     tensors = read_weights(files)

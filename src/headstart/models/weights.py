@@ -49,10 +49,16 @@ def read_any_json(file: Path) -> Any:
         there = sorted(p.name for p in file.parent.iterdir())[:10] if file.parent.is_dir() else []
         raise CheckpointError(
             f"{file}: is missing, so {file.parent} is no complete Hugging Face checkpoint. "
-            f"It holds: {', '.join(there) or 'nothing'}."
+            f"It holds: {', '.join(there) or 'nothing'}.{_deeper(file)}"
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error}). {AGAIN}") from None
+
+
+def _deeper(file: Path) -> str:
+    """A hint where a file is missing that the model/ folder below has, as in a run's output."""
+    model = file.parent / "model"
+    return f" Did you mean {str(model)!r}?" if (model / file.name).exists() else ""
 
 
 def weight_files(folder: Path) -> list[Path]:
