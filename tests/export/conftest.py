@@ -28,6 +28,9 @@ FAMILY_SIZES = {
     "distilbert": {"dim": 22, "n_layers": 2, "n_heads": 2, "hidden_dim": 31,
                    "max_position_embeddings": 43},
 }  # fmt: skip
+BART = {"d_model": 22, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 31,
+        "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 31,
+        "max_position_embeddings": 43}  # fmt: skip
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *dict.fromkeys(GOOD + PRODUCT)]
 ARM = {
     "name": "source+target", "title": "source -> target", "labels": 256, "seeds": 3,
@@ -72,7 +75,7 @@ def _save(folder: Path, family: str, pooling: str) -> Path:
                 "sep_token": "[SEP]", "name_or_path": "/home/anna/models/bert",
                 "tokenizer_class": "PreTrainedTokenizerFast"}  # fmt: skip
     (origin / "tokenizer_config.json").write_text(json.dumps(settings))
-    config = {"vocab_size": len(WORDS), "pad_token_id": 0} | FAMILY_SIZES[family]
+    config = {"vocab_size": len(WORDS), "pad_token_id": 0} | FAMILY_SIZES.get(family, BART)
     torch.manual_seed(11)
     backbone = FAMILIES[family].build(config)
     pool = FAMILIES[family].classifier.pooler(config) if pooling == "family" else POOLS[pooling]()

@@ -229,6 +229,15 @@ def test_what_a_format_cannot_express(make, trained, tmp_path):
         export_model(mean, "hf", tmp_path / "out")
 
 
+def test_an_encoder_that_others_open_with_a_random_decoder(make, tmp_path):
+    bart = open_trained(make("bart", "mean"))
+    said = fault(bart, "sentence-transformers", tmp_path / "out")
+    assert "with a random decoder. --to onnx gives the whole classifier." in said
+    said = fault(bart, "hf", tmp_path / "out")
+    assert said.endswith("of transformers has. --to onnx gives the whole classifier.")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_all_that_is_wrong_at_once(trained, tmp_path):
     file = tmp_path / "file"
     file.write_text("")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from headstart.data.atomic import folder_atomically
 from headstart.errors import CheckpointError, HeadstartError, UserError, unknown_name
 from headstart.export.card import read_verdict
 from headstart.export.graph import GRAPH, check_packages, quantise, write_graph
@@ -17,10 +18,11 @@ from headstart.export.hub import ADAPTER, PEFT_FILES, copy_adapter
 from headstart.export.served import OnnxModel
 from headstart.models.attach import bare, carried
 from headstart.models.checkpoint import open_network
+from headstart.models.families import family_behind
+from headstart.models.family import Family
 from headstart.models.published import HEAD_FILE
 from headstart.models.save import save_network
 from headstart.recipe import Bottleneck, Prefix
-from headstart.training.files import folder_atomically
 from headstart.training.model import Trained
 
 EXACT_TOLERANCE, INT8_TOLERANCE = 1e-3, 0.5
@@ -258,13 +260,34 @@ def _described(found: Prefix | Bottleneck) -> str:
 
 
 def _needs_family_head(model: Trained) -> None:
-    if model.pooling != "family":
+    if model.pooling == "family":
+        return
+    family = family_behind(model.network.backbone)
+    ways = ["--to onnx gives the whole classifier"]
+    if _stands_alone(family):
+        ways.insert(0, "--to sentence-transformers gives the embeddings with the head beside them")
+    if family.classifier is not None:
+        ways.append("or train with --pooling family, then --to hf")
+    raise CheckpointError(
+        f"{model.origin}: its head reads pooling {model.pooling!r}, which no "
+        f"...ForSequenceClassification of transformers has. {'; '.join(ways)}."
+    )
+
+
+def _needs_encoder_of_its_own(model: Trained) -> None:
+    """Others would put a new, random decoder behind BART's encoder, and read that one's states."""
+    family = family_behind(model.network.backbone)
+    if not _stands_alone(family):
         raise CheckpointError(
-            f"{model.origin}: its head reads pooling {model.pooling!r}, which no "
-            "...ForSequenceClassification of transformers has. --to sentence-transformers gives "
-            "the embeddings with the head beside them, --to onnx the whole classifier; or train "
-            "with --pooling family, then --to hf."
+            f"{model.origin}: is the encoder of {family.name}, which transformers has no class of "
+            "its own for, so sentence-transformers would open it with a random decoder. --to onnx "
+            "gives the whole classifier."
         )
+
+
+def _stands_alone(family: Family) -> bool:
+    """Whether transformers opens the backbone as it is; of T5 it has the encoder by itself."""
+    return family.kind != "text encoder and decoder" or family.base.endswith("EncoderModel")
 
 
 def _needs_plain_pooling(model: Trained) -> None:
@@ -296,7 +319,10 @@ FORMATS: dict[str, tuple[Write, tuple[Refuse, ...]]] = {
     "hf": (_save, (_needs_family_head, _needs_nothing_attached)),
     "onnx": (_write_onnx, (_needs_no_prefix,)),
     "peft": (_write_adapter, (_needs_adapter,)),
-    "sentence-transformers": (_save, (_needs_plain_pooling, _needs_nothing_attached)),
+    "sentence-transformers": (
+        _save,
+        (_needs_plain_pooling, _needs_encoder_of_its_own, _needs_nothing_attached),
+    ),
 }
 """How each kind is written, and what refuses a model that it cannot express."""
 
