@@ -71,6 +71,16 @@ def test_a_model_of_the_bridge_is_told(headstart, tmp_path, kind):
     assert f"Did you mean {str(tmp_path / 'run' / 'model')!r}?" in done.err
 
 
+def test_a_way_that_a_model_cannot_be_trained_in_is_told(headstart, tmp_path):
+    hf = pytest.importorskip("transformers")
+    config = hf.OpenAIGPTConfig(vocab_size=101, n_positions=41, n_embd=22, n_layer=2, n_head=2)
+    hf.AutoModel.from_config(config).save_pretrained(tmp_path)
+    done = headstart("models", tmp_path)
+    assert done.code == 0
+    assert re.search(r"^train full +about", done.out, re.MULTILINE)
+    assert re.search(r"^train LoRA +train: .* have no linear map to adapt", done.out, re.MULTILINE)
+
+
 def test_a_wrong_name_is_told(headstart):
     done = headstart("models", "./tiny-brt")
     assert done.code == 2

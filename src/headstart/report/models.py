@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from headstart.errors import RecipeError
 from headstart.models.families import FAMILIES
 from headstart.nn.patches import GridPositions
 from headstart.nn.position import LearnedPositions, Rotary, SinusoidalPositions
@@ -105,6 +106,7 @@ def model_table(values: Mapping[str, Any]) -> str:
         f"train {way}": f"about {total / 2**20:,.0f} MiB"
         for way, total in values["memory"]["bytes"].items()
     }
+    lines |= {f"train {way}": why for way, why in values["memory"]["refused"].items()}
     shown = [f"{key:<11} {value}" for key, value in lines.items()]
     if values["memory"]["bytes"]:
         memory = values["memory"]
@@ -156,12 +158,16 @@ def _licence(folder: Path) -> str | None:
 
 
 def _memory(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Bytes that training takes in each of three ways."""
+    """Bytes that training takes in each of three ways, and why where it cannot be done."""
     from headstart.training.footprint import WAYS, footprint
 
     length = min(LENGTH, checkpoint.max_length)
-    sizes = {
-        way: footprint(checkpoint, train, batch_tokens=BATCH_TOKENS, length=length).total
-        for way, train in WAYS.items()
-    }
-    return {"batch_tokens": BATCH_TOKENS, "length": length, "bytes": sizes}
+    sizes, refused = {}, {}
+    for way, train in WAYS.items():
+        try:
+            found = footprint(checkpoint, train, batch_tokens=BATCH_TOKENS, length=length)
+        except RecipeError as error:
+            refused[way] = str(error)
+        else:
+            sizes[way] = found.total
+    return {"batch_tokens": BATCH_TOKENS, "length": length, "bytes": sizes, "refused": refused}
