@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from headstart import cli
+from headstart.models.network import POOLS
 from headstart.recipe import Recipe
 from headstart.training import loop
 from tests.commands import Done, Here, finish, start, write_csv, write_reviews
@@ -66,6 +67,12 @@ def test_every_option_is_explained():
     for name, command in group.commands.items():
         for parameter in command.params:
             assert len(parameter.help or "") > 10, f"{name} {parameter.name}"
+
+
+def test_every_pooling_stands_in_the_help(headstart):
+    said = headstart("transfer", "--help").out
+    for name in ("auto", "family", *POOLS):
+        assert re.search(rf"\b{name}\b", said), name
 
 
 def test_no_arguments_show_the_help(headstart):

@@ -57,8 +57,8 @@ LABEL = _text("COL", "Label column; or source=COL,target=COL. Default: guessed."
 SOURCE_MAP = _text("OLD=NEW,...", "Rename the source's labels, as in 1=negative,5=positive. Rows "
                    "with other labels are left out.")  # fmt: skip
 TARGET_MAP = _text("OLD=NEW,...", "Rename the labels of target and test likewise.")
-BACKBONE = _text("NAME|DIR", "Pre-trained encoder to start from: a BERT, RoBERTa, XLM-R, CamemBERT "
-                 "or DistilBERT on the Hugging Face hub, or a folder.")  # fmt: skip
+BACKBONE = _text("NAME|DIR", "Pre-trained model of texts to start from: a name on the Hugging Face "
+                 "hub, or a folder; headstart models lists the families.")  # fmt: skip
 ARMS = _text("WAY,...", "Ways to compare.")
 LABELS = _text("N", "Train on N target rows only, drawn by seed: what would fewer labels do? "
                "Default: all.", min=2)  # fmt: skip
@@ -66,7 +66,7 @@ DEMO_LABELS = _text("N", "Target labels to train on, of 1,985.", min=2)
 SEEDS = _text("K", "Repeats with other label draws and random starts; they narrow the interval, "
               "and cost K times the target's training.", min=1)  # fmt: skip
 POOLING = _text("HOW", "How tokens become one vector: auto (what the checkpoint says), cls, mean, "
-                "or family (the head that transformers gives its classifiers).")  # fmt: skip
+                "last (for decoders), or family (the head that transformers gives its classifiers).")  # fmt: skip
 MAX_LENGTH = _text("N", "Longest text in tokens; the rest is cut, and reported. Default: the "
                    "checkpoint's.", min=4)  # fmt: skip
 JSON = typer.Option("--json", help="Print verdict.json instead of the table.")
