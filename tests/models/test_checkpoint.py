@@ -389,7 +389,9 @@ def test_folders_that_are_no_checkpoints(save, tmp_path):
 def test_unsupported_families_and_values(save):
     _, folder = save()
     edit(folder, model_type="bertt")
-    message = r"model_type: no supported family is called 'bertt'. Did you mean 'bert'\? Known: bart"
+    message = (
+        r"model_type: no supported family is called 'bertt'. Did you mean 'bert'\? Known: bart"
+    )
     with pytest.raises(CheckpointError, match=message):
         open_checkpoint(folder)
     edit(folder, model_type=None)
