@@ -66,7 +66,8 @@ DEMO_LABELS = _text("N", "Target labels to train on, of 1,985.", min=2)
 SEEDS = _text("K", "Repeats with other label draws and random starts; they narrow the interval, "
               "and cost K times the target's training.", min=1)  # fmt: skip
 POOLING = _text("HOW", "How tokens become one vector: auto (what the checkpoint says), cls, mean, "
-                "last (for decoders), or family (the head that transformers gives its classifiers).")  # fmt: skip
+                "last (for decoders), or family (the head that transformers gives its "
+                "classifiers).")  # fmt: skip
 MAX_LENGTH = _text("N", "Longest text in tokens; the rest is cut, and reported. Default: the "
                    "checkpoint's.", min=4)  # fmt: skip
 JSON = typer.Option("--json", help="Print verdict.json instead of the table.")
