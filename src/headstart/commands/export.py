@@ -35,7 +35,7 @@ def export_command(
                               for a model with --pooling mean or cls
       onnx                    one graph from token ids to logits, with tokenizer
                               and labels; needs pip install 'headstart\\[onnx]'
-      peft                    the adapter of a model that was trained with LoRA
+      peft                    the adapter that LoRA trained, compared back then
 
     Examples:
 
