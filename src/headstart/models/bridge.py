@@ -356,11 +356,14 @@ def _run(model: Any, tokens: Ragged, segments: Tensor | None) -> Tensor:
     """Last hidden states (T, D) of the whole model."""
     mask = tokens.layout.mask
     padding = getattr(model.config, "pad_token_id", None) or 0
-    given = {"attention_mask": mask.long()}
-    if segments is not None and "token_type_ids" in inspect.signature(model.forward).parameters:
+    given: dict[str, Any] = {"attention_mask": mask.long()}
+    taken = inspect.signature(model.forward).parameters
+    if segments is not None and "token_type_ids" in taken:
         given["token_type_ids"] = tokens.layout.pad(segments)
+    if "use_cache" in taken:  # else there is nothing that could be kept
+        given["use_cache"] = False
     padded = tokens.padded().masked_fill(~mask, padding)
-    out = model(input_ids=padded, **given, use_cache=False, return_dict=True)
+    out = model(input_ids=padded, **given, return_dict=True)
     return tokens.layout.pack(out.last_hidden_state)
 
 
