@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from headstart.models.causal import flag_faults
 from headstart.models.config import (
     ONLY,
     activation_faults,
     count_faults,
+    flag_faults,
     padding_faults,
     rate_faults,
     read_config,

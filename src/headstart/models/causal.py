@@ -5,13 +5,12 @@ Shapes: T tokens of all rows, D width, V words in the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from headstart.models.backbone import Stack, draw
-from headstart.models.config import Config
 from headstart.models.family import Classifier, Values
 from headstart.models.language import LanguageModel, TiedHead
 from headstart.models.network import Last
@@ -37,16 +36,6 @@ def with_words(backbone: Stack, *, tied: bool) -> LanguageModel:
 def last_token_classifier(architecture: str) -> Classifier:
     """A classifier of transformers that reads the last token, without dropout or bias."""
     return Classifier(architecture, _last, _no_dropout, dropout_key=None, head_bias=False)
-
-
-def flag_faults(config: Config, names: Mapping[str, str], flags: Iterable[str]) -> list[str]:
-    """One fault for each flag that is neither true nor false."""
-    values = {names[name]: getattr(config, name) for name in flags}
-    return [
-        f"{name}: must be true or false; got {value!r}."
-        for name, value in values.items()
-        if not isinstance(value, bool)
-    ]
 
 
 def _last(values: Values) -> Last:

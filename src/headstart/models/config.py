@@ -159,6 +159,16 @@ def rate_faults(
     return faults
 
 
+def flag_faults(config: Config, names: Mapping[str, str], flags: Iterable[str]) -> list[str]:
+    """One fault for each flag that is neither true nor false."""
+    values = {names[name]: getattr(config, name) for name in flags}
+    return [
+        f"{name}: must be true or false; got {value!r}."
+        for name, value in values.items()
+        if not isinstance(value, bool)
+    ]
+
+
 def activation_faults(
     config: Sizes, names: Mapping[str, str], known: Collection[str] = tuple(ACTIVATIONS)
 ) -> list[str]:

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from headstart.errors import nearest
 from headstart.models.backbone import Stack, draw
-from headstart.models.causal import flag_faults
 from headstart.models.config import (
     ACTIVATIONS,
     ONLY,
     activation_faults,
     count_faults,
+    flag_faults,
     padding_faults,
     rate_faults,
     read_config,

@@ -14,10 +14,11 @@ from typing import Any
 from torch import nn
 
 from headstart.models.backbone import Stack
-from headstart.models.causal import flag_faults, last_token_classifier, with_words
+from headstart.models.causal import last_token_classifier, with_words
 from headstart.models.config import (
     ACTIVATIONS,
     activation_faults,
+    flag_faults,
     padding_faults,
     rate_faults,
     read_config,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headstart.models.causal import flag_faults
 from headstart.models.config import (
     ONLY,
     activation_faults,
     count_faults,
+    flag_faults,
     padding_faults,
     rate_faults,
     read_config,

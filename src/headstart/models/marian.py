@@ -18,8 +18,7 @@ from torch import nn
 from headstart.models.backbone import Stack
 from headstart.models.bart import BLOCKS, encoder_blocks, settle_bias, text_to_text
 from headstart.models.bart_config import COMMON, HF_NAMES, BartConfig
-from headstart.models.causal import flag_faults
-from headstart.models.config import count_faults, read_config
+from headstart.models.config import count_faults, flag_faults, read_config
 from headstart.models.family import Family, Language
 from headstart.models.keymap import KeyMap
 from headstart.models.language import TextToText

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.errors import nearest
-from headstart.models.causal import flag_faults
 from headstart.models.config import (
     ACTIVATIONS,
     ONLY,
     activation_faults,
     count_faults,
+    flag_faults,
     padding_faults,
     rate_faults,
     read_config,

@@ -12,11 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from headstart.errors import nearest
-from headstart.models.causal import flag_faults
 from headstart.models.config import (
     ACTIVATIONS,
     ONLY,
     count_faults,
+    flag_faults,
     padding_faults,
     rate_faults,
     read_config,
