@@ -22,7 +22,8 @@ from headstart.models.adapters import (
     save_adapter,
     weights_digest,
 )
-from headstart.models.bridge import BridgedBackbone, Hull, Whole, bridged_family
+from headstart.models.bridge import bridged_family
+from headstart.models.bridged import BridgedBackbone, Hull, Whole
 from headstart.models.checkpoint import open_checkpoint, open_network, save_network
 from headstart.models.network import POOLS, Network
 from headstart.nn.ragged import Layout, Ragged

@@ -9,7 +9,8 @@ from headstart.errors import unknown_name
 from headstart.models.backbone import Backbone
 from headstart.models.bart import BART
 from headstart.models.bert import BERT
-from headstart.models.bridge import INSTALL, BridgedBackbone, bridgeable, bridged_family, family_by
+from headstart.models.bridge import INSTALL, bridgeable, bridged_family, family_by
+from headstart.models.bridged import BridgedBackbone
 from headstart.models.clip import CLIP_FAMILIES
 from headstart.models.deberta import DEBERTA_V2
 from headstart.models.dinov2 import DINOV2, DINOV2_WITH_REGISTERS
