@@ -6,6 +6,7 @@ import json
 import shutil
 import unicodedata
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ NAMES = ("bos", "eos", "pad", "unk", "mask", "cls", "sep")
 
 def rows(tokens: Tokens, values: np.ndarray | None = None) -> list[list[int]]:
     values = tokens.values if values is None else values
-    ends = zip(tokens.offsets, tokens.offsets[1:], strict=False)
-    return [values[start:end].tolist() for start, end in ends]
+    return [values[start:end].tolist() for start, end in pairwise(tokens.offsets)]
 
 
 def theirs(folder: Path) -> Any:
