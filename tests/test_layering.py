@@ -6,8 +6,8 @@ from pathlib import Path
 import headstart
 
 ORDER = """
-    errors clock recipe nn models generation data tasks objectives training evaluation verdict
-    report export speaking answering api estimator predicting demo commands cli
+    errors clock recipe nn models generation data tasks objectives training evaluation doctor
+    verdict explain report export speaking answering api estimator predicting demo commands cli
 """.split()
 ROOT = Path(headstart.__file__).parent
 
