@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -24,6 +24,10 @@ BLOCK = 10_000
 SHOWN = 5
 """Row numbers that a message lists."""
 
+Severity = Literal["note", "warning", "harmful"]
+"""A note needs nothing done; what is warned of costs accuracy or may mislead; what is harmful makes
+figures untrue, or a run impossible."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -35,6 +39,10 @@ class Finding:
         count: how many rows it touches.
         rows: the first of them, as their table counts.
         remedy: what the user can do.
+        severity: how bad it is.
+        data: the data set's key among those looked at, such as "target".
+        details: about each of `rows`, in their order, a few words; or none.
+        mendable: whether `headstart check --fix` mends it.
     """
 
     kind: str
@@ -42,6 +50,10 @@ class Finding:
     count: int
     rows: tuple[int, ...] = ()
     remedy: str = ""
+    severity: Severity = "note"
+    data: str = ""
+    details: tuple[str, ...] = ()
+    mendable: bool = False
 
 
 def counted(count: int, noun: str) -> str:
@@ -106,13 +118,16 @@ def _among(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return found
 
 
-def contradictions(examples: Examples) -> list[Finding]:
-    """The same text under different labels: one of them must be wrong.
+def contradicting(examples: Examples, texts: np.ndarray | None = None) -> np.ndarray:
+    """Places of the rows whose text has another label elsewhere, (M,) int64, ascending.
 
-    Texts are the same if they differ in white space alone.
+    Args:
+        examples: labelled.
+        texts: their fingerprints, where they are known.
     """
     assert examples.labels is not None
-    labels, texts = Labels.of(examples.labels), fingerprints(examples.texts)
+    labels = Labels.of(examples.labels)
+    texts = fingerprints(examples.texts) if texts is None else texts
     in_order = np.sort(texts)
     twice = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
     repeated = np.flatnonzero(_among(texts, twice))
@@ -121,7 +136,15 @@ def contradictions(examples: Examples) -> list[Finding]:
         text * len(labels.names) + labels.codes[repeated].astype(np.int64)
     )  # of text and label
     num_labels = np.bincount(pairs // len(labels.names), minlength=len(twice))
-    wrong = repeated[num_labels[text] > 1]
+    return repeated[num_labels[text] > 1]
+
+
+def contradictions(examples: Examples) -> list[Finding]:
+    """The same text under different labels: one of them must be wrong.
+
+    Texts are the same if they differ in white space alone.
+    """
+    wrong = contradicting(examples)
     if not len(wrong):
         return []
     count = len(wrong)
@@ -133,6 +156,7 @@ def contradictions(examples: Examples) -> list[Finding]:
             count=count,
             rows=tuple(examples.rows[wrong][:SHOWN_ROWS].tolist()),
             remedy="Decide which label is right, and remove the other rows.",
+            severity="warning",
         )
     ]
 

@@ -13,6 +13,7 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -107,13 +108,15 @@ def _open(place: Path, path: Path) -> Content | None:
         numbers = map_array(place / NUMBERS, np.int64, description["rows"])
         if (columns.num_rows, len(source)) != (description["rows"], description["bytes"]):
             raise ValueError("rows or bytes are missing")
-        findings = tuple(
-            Finding(**f | {"message": f"{path}{f['message']}", "rows": tuple(f["rows"])})
-            for f in description["findings"]
-        )
+        findings = tuple(_found(path, values) for values in description["findings"])
         unit = description["unit"]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         shutil.rmtree(place)
         return None
     os.utime(place)  # the least recently used goes first when room is made
     return Content(columns, numbers, unit, findings, Window(source))
+
+
+def _found(path: Path, values: dict[str, Any]) -> Finding:
+    lists = {name: tuple(values[name]) for name in ("rows", "details")}
+    return Finding(**values | lists | {"message": f"{path}{values['message']}"})
