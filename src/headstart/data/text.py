@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from headstart.data.mapped import at_once
 from headstart.data.tokenizing.added import Named
 from headstart.data.tokenizing.backend import Backend
-from headstart.data.tokenizing.frame import BARE, BARE_PAIR, Frame, shares
+from headstart.data.tokenizing.frame import BARE, BARE_PAIR, FIRST, Frame, shares
 from headstart.data.tokenizing.layouts import open_backend
 from headstart.data.tokenizing.settings import read_settings
 from headstart.data.tokenizing.stream import TextStream
@@ -23,6 +24,7 @@ from headstart.data.tokens import Rows, joined
 from headstart.data.tokens import Tokens as Tokens
 from headstart.errors import CheckpointError, DataError
 
+T = TypeVar("T")
 CHUNK = 10_000
 """Texts tokenised at a time, so that a million rows take no more memory than their tokens."""
 
@@ -253,7 +255,31 @@ class Tokenizer:
                 progress(len(a_side))
         return joined(pieces, paired=True)
 
-    def _cut(self, body: list[int], room: int) -> list[int]:
+    def spans(self, text: str, max_length: int) -> list[tuple[int, int]]:
+        """Where each token of a text, as `encode` makes them, comes from.
+
+        Args:
+            text: what is tokenised.
+            max_length: as in `encode`.
+
+        Returns:
+            For each token start and end of the characters text[start:end] that it was made of;
+            (0, 0) where it stands for none of them, as special tokens do. A space that is a token
+            of its own may count the letter behind it.
+
+        Raises:
+            DataError: as `encode`.
+        """
+        frame = self._backend.frame
+        body = self._cut(self._located(text), _room(frame, max_length))
+        rows = [body if token == FIRST else [(0, 0)] for token, _ in frame.slots]
+        return [span for row in rows for span in row] or [(0, 0)]
+
+    def _located(self, text: str) -> list[tuple[int, int]]:
+        self._bodies([text], 0)  # a text that cannot be read is told by its place
+        return self._backend.spans(text)
+
+    def _cut(self, body: list[T], room: int) -> list[T]:
         if self._cut_left:
             return body[max(0, len(body) - room) :]
         return body[:room]

@@ -121,6 +121,22 @@ def kernel(name: str) -> Iterator[None]:
         _CHOSEN.reset(token)
 
 
+@contextmanager
+def watched(look: Callable[[Tensor], None]) -> Iterator[None]:
+    """Compute attention by the eager kernel inside a `with` block, and show what it weighs by.
+
+    Args:
+        look: is given the weights (B, H, Lq, Lk) of each attention, in the order in which they are
+            computed, before dropout; gradients flow through them.
+    """
+    token = _LOOK.set(look)
+    try:
+        with kernel("eager"):
+            yield
+    finally:
+        _LOOK.reset(token)
+
+
 def attention_weights(query: Ragged, key: Ragged, form: Form, bias: Tensor | None = None) -> Tensor:
     """softmax(Q K^T * scale + bias) without dropout, (B, H, Lq, Lk) float32.
 
@@ -204,7 +220,9 @@ def _seen(queries: Layout, keys: Layout, form: Form) -> Tensor | None:
 
 
 def _eager(query: Ragged, key: Ragged, value: Ragged, form: Form, bias: Tensor | None) -> Tensor:
-    weights = dropout(attention_weights(query, key, form, bias), form.dropout)
+    weights = attention_weights(query, key, form, bias)
+    _LOOK.get()(weights)
+    weights = dropout(weights, form.dropout)
     with torch.autocast(query.values.device.type, enabled=False):
         mixed = weights @ _shared(heads(value, form.key_heads).float(), form)
     return packed(mixed, query.layout).to(query.values.dtype)
@@ -257,6 +275,13 @@ def _varlen(query: Ragged, key: Ragged, value: Ragged, form: Form, bias: Tensor 
 
 KERNELS: dict[str, Kernel] = {"sdpa": _sdpa, "eager": _eager, "varlen": _varlen}
 _CHOSEN: ContextVar[str] = ContextVar("attention_kernel", default="auto")
+
+
+def _unseen(weights: Tensor) -> None:
+    """Nobody looks."""
+
+
+_LOOK: ContextVar[Callable[[Tensor], None]] = ContextVar("attention_look", default=_unseen)
 
 
 def _fastest(query: Ragged, form: Form, bias: Tensor | None) -> str:

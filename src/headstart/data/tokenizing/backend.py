@@ -35,6 +35,10 @@ class Backend(Protocol):
         """Token ids of each text, special tokens not added."""
         ...
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each token of `bodies`, the characters text[start:end] that it was made of."""
+        ...
+
     def decode(self, ids: Sequence[int], skip_special: bool) -> str:
         """The text of token ids."""
         ...
@@ -81,6 +85,10 @@ class Library:
     def bodies(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens not added."""
         return self._bodies(texts)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each token of `bodies`, the characters text[start:end] that it was made of."""
+        return list(self.library.encode(text, add_special_tokens=False).offsets)
 
     def _whole(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self.library.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -76,6 +76,13 @@ class Marian:
             for code, encoding in zip(codes, encodings, strict=True)
         ]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each token of `bodies`, the characters text[start:end] that it was made of."""
+        code, rest = _split_code(text)
+        offsets = self._library.encode(rest, add_special_tokens=False).offsets
+        before = [(0, len(code))] if code else []
+        return before + [(start + len(code), end + len(code)) for start, end in offsets]
+
     def decode(self, ids: Sequence[int], skip_special: bool) -> str:
         """The text of token ids."""
         text, spaced = "", True
