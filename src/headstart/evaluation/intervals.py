@@ -28,6 +28,7 @@ Shapes: S seeds, N test rows, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -35,9 +36,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Metric = Literal["accuracy", "macro_f1"]
+from headstart.evaluation.scores import Classes, Metric, Scores, class_scores, row_means, score
+
 Effect = Literal["helps", "hurts", "unclear"]
-Classes = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -49,47 +50,38 @@ class Interval:
     high: float
 
 
-@dataclass(frozen=True)
-class _Scores:
-    """A metric of each seed, and how each row pulls at it.
-
-    Attributes:
-        values: (S,) the metric.
-        pulls: (S, N) N times the change of the metric when a row weighs 1 / N more; means are 0.
-        num_rows: N, or fewer where the metric rests on fewer rows.
-    """
-
-    values: NDArray[np.float64]
-    pulls: NDArray[np.float64]
-    num_rows: float
-
-    @property
-    def num_seeds(self) -> int:
-        return len(self.values)
-
-
 def interval(
     metric: Metric, predictions: Classes, truth: Classes, *, level: float = 0.95
 ) -> Interval:
     """Estimate a metric of an arm.
 
     Args:
-        metric: "accuracy" or "macro_f1" (the mean of F1 over the classes that occur).
+        metric: "accuracy", "macro_f1" (the mean of F1 over the classes that occur) or
+            "balanced_accuracy" (the mean of recall over the classes that are true of some row).
         predictions: (S, N) predicted class; (N,) is taken as one seed.
         truth: (N,) true class.
         level: share of intervals that shall hold the true value.
 
     Returns:
-        The mean over seeds between Wilson's bounds (Wilson 1927) for as many rows as give the
-        variance found, so that they stay in [0, 1] and an arm without a mistake is not thought
-        to be without fault.
+        The mean over seeds between the bounds of `share_interval`.
 
     Raises:
         ValueError: the shapes do not fit, there is no row, or the metric is unknown.
     """
-    scores = _score(metric, predictions, truth)
-    z = _normal(level)
-    value = float(scores.values.mean())
+    return share_interval(score(metric, predictions, truth), level=level)
+
+
+def share_interval(scores: Scores, *, level: float = 0.95) -> Interval:
+    """Estimate what lies in [0, 1] by nature.
+
+    Returns:
+        The mean over seeds between Wilson's bounds (Wilson 1927) for as many rows as give the
+        variance found, so that they stay in [0, 1] and an arm without a mistake is not thought
+        to be without fault. What no row speaks of is anywhere in [0, 1].
+    """
+    if scores.num_rows == 0:
+        return Interval(scores.mean, 0.0, 1.0)
+    z, value = _normal(level), min(1.0, max(0.0, scores.mean))
     variance = (z**2 * _rows_share(scores.pulls.mean(0)) + _seeds_share(scores, level)) / z**2
     rows = value * (1 - value) / variance if variance > 0 else scores.num_rows
     if rows == 0:  # all right or all wrong in each seed, up to rounding
@@ -97,6 +89,46 @@ def interval(
     centre = (value + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * np.sqrt(value * (1 - value) / rows + z**2 / (4 * rows**2))
     return Interval(value, float(min(value, centre - half)), float(max(value, centre + half)))
+
+
+def mean_interval(values: NDArray[np.floating[Any] | np.bool_], *, level: float = 0.95) -> Interval:
+    """Estimate the mean over rows of a value that each row has by itself, such as its loss.
+
+    Args:
+        values: (S, N) real; (N,) is taken as one seed. The bounds have the unit of the values.
+        level: share of intervals that shall hold the true value.
+
+    Raises:
+        ValueError: there is no row, or the shape is another.
+    """
+    scores = row_means(values)
+    half = _half(scores.pulls.mean(0), _seeds_share(scores, level), level)
+    return Interval(scores.mean, scores.mean - half, scores.mean + half)
+
+
+def class_intervals(
+    predictions: Classes, truth: Classes, classes: Sequence[str], *, level: float = 0.95
+) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each class with their intervals, over rows and seeds.
+
+    Args:
+        predictions: (S, N) predicted class; (N,) is taken as one seed.
+        truth: (N,) true class.
+        classes: the C class names.
+        level: share of intervals that shall hold the true value.
+
+    Returns:
+        For each class its name, support (rows that are truly of it), and an `Interval` for each of
+        "precision", "recall" and "f1".
+    """
+    return [
+        {"name": name, "support": int((truth == place).sum())}
+        | {
+            key: share_interval(scores, level=level)
+            for key, scores in class_scores(predictions, truth, place).items()
+        }
+        for place, name in enumerate(classes)
+    ]
 
 
 def gain(
@@ -113,31 +145,36 @@ def gain(
     with seed k of the other (they drew the same labels); else their seeds are independent.
 
     Args:
-        metric: "accuracy" or "macro_f1".
+        metric: "accuracy", "macro_f1" or "balanced_accuracy".
         with_source: (S, N) predicted class; (N,) is taken as one seed.
         without_source: (S', N) predicted class.
         truth: (N,) true class.
         level: share of intervals that shall hold the true value.
 
     Returns:
-        The difference of the means over seeds, in [-1, 1]. One row's worth is added to the
-        variance, so that arms which agree on every row tested are not thought to agree on all
-        (Agresti and Min 2005, Statistics in Medicine 24, 729).
+        The difference of the means over seeds, in [-1, 1], as `difference` estimates it.
 
     Raises:
         ValueError: the shapes do not fit, there is no row, or the metric is unknown.
     """
-    ours, theirs = (_score(metric, p, truth) for p in (with_source, without_source))
-    z, num_rows = _normal(level), ours.pulls.shape[1]
-    value = float(ours.values.mean() - theirs.values.mean())
+    ours, theirs = (score(metric, p, truth) for p in (with_source, without_source))
+    found = difference(ours, theirs, level=level)
+    return Interval(found.value, max(-1.0, found.low), min(1.0, found.high))
+
+
+def difference(ours: Scores, theirs: Scores, *, level: float = 0.95) -> Interval:
+    """Estimate ours minus theirs, measured on the same rows; seeds are paired as in `gain`.
+
+    One row's worth is added to the variance, so that arms which agree on every row tested are not
+    thought to agree on all (Agresti and Min 2005, Statistics in Medicine 24, 729).
+    """
     pulls = ours.pulls.mean(0) - theirs.pulls.mean(0)
     if ours.num_seeds == theirs.num_seeds:
-        paired = _Scores(ours.values - theirs.values, ours.pulls - theirs.pulls, num_rows)
-        seeds = _seeds_share(paired, level)
+        seeds = _seeds_share(ours.plus(theirs.times(-1.0)), level)
     else:
         seeds = _seeds_share(ours, level) + _seeds_share(theirs, level)
-    half = float(np.sqrt(z**2 * (_rows_share(pulls) + 1 / num_rows**2) + seeds))
-    return Interval(value, max(-1.0, value - half), min(1.0, value + half))
+    value, half = ours.mean - theirs.mean, _half(pulls, seeds, level, spare=1.0)
+    return Interval(value, value - half, value + half)
 
 
 def effect(worth: Interval) -> Effect:
@@ -147,59 +184,35 @@ def effect(worth: Interval) -> Effect:
     return "hurts" if worth.high < 0 else "unclear"
 
 
+def _half(pulls: NDArray[np.float64], seeds: float, level: float, *, spare: float = 0.0) -> float:
+    """Half the width, from the mean pulls (N,), the seeds' share, and rows' worth to spare."""
+    rows = _rows_share(pulls) + (spare / len(pulls)) ** 2
+    return float(np.sqrt(_normal(level) ** 2 * rows + seeds))
+
+
 def _rows_share(pulls: NDArray[np.float64]) -> float:
     """Variance of a metric when the rows are drawn again, from (N,) pulls."""
     return float(pulls.var() / max(1, len(pulls) - 1))
 
 
-def _seeds_share(scores: _Scores, level: float) -> float:
+def _seeds_share(scores: Scores, level: float) -> float:
     """What few seeds add to the squared half width; 0 for one seed, of which nothing is known."""
-    num_seeds, num_rows = scores.pulls.shape
+    num_seeds = scores.num_seeds
     if num_seeds == 1:
         return 0.0
     from scipy.special import stdtrit
 
     t, z = float(stdtrit(num_seeds - 1, (1 + level) / 2)), _normal(level)
     seeds = float(scores.values.var(ddof=1)) / num_seeds
+    return max(0.0, t**2 * seeds - z**2 * paid_by_rows(scores))
+
+
+def paid_by_rows(scores: Scores) -> float:
+    """What chance over rows adds to the variance of the mean over S seeds; S is at least 2."""
+    num_seeds, num_rows = scores.pulls.shape
     apart = scores.pulls - scores.pulls.mean(0)
-    both = float((apart**2).sum()) / (num_seeds - 1) / max(1, num_rows - 1) / num_rows / num_seeds
-    return max(0.0, t**2 * seeds - z**2 * both)
+    return float((apart**2).sum()) / (num_seeds - 1) / max(1, num_rows - 1) / num_rows / num_seeds
 
 
 def _normal(level: float) -> float:
     return NormalDist().inv_cdf((1 + level) / 2)
-
-
-def _score(metric: Metric, predictions: Classes, truth: Classes) -> _Scores:
-    predictions, truth = np.atleast_2d(predictions), np.asarray(truth)
-    if truth.ndim != 1 or predictions.shape[1:] != truth.shape or not predictions.size:
-        raise ValueError(
-            "predictions must be (S, N) and truth (N,) with S and N at least 1; got "
-            f"{predictions.shape} and {truth.shape}."
-        )
-    if metric == "accuracy":
-        right = (predictions == truth).astype(np.float64)
-        values = right.mean(1)
-        return _Scores(values, right - values[:, None], len(truth))
-    if metric == "macro_f1":
-        return _macro_f1(predictions, truth)
-    raise ValueError(f"metric must be 'accuracy' or 'macro_f1', got {metric!r}.")
-
-
-def _macro_f1(predictions: Classes, truth: Classes) -> _Scores:
-    """F1 of class c is 2 right_c / (predicted_c + true_c); its pulls are its derivative."""
-    num_rows, num_classes = len(truth), int(max(predictions.max(), truth.max())) + 1
-    true = np.bincount(truth, minlength=num_classes) / num_rows
-    values, pulls = [], []
-    for predicted in predictions:
-        right = predicted == truth
-        share = np.bincount(predicted, minlength=num_classes) / num_rows + true
-        occurs = share > 0
-        weight = np.divide(1.0, share, where=occurs, out=np.zeros(num_classes))
-        f1 = 2 * weight * np.bincount(truth[right], minlength=num_classes) / num_rows
-        pull = 2 * right * weight[truth] - (f1 * weight)[predicted] - (f1 * weight)[truth]
-        values.append(f1.sum() / occurs.sum())
-        pulls.append(pull / occurs.sum())
-    # Macro-F1 knows no more than its rarest class lets it: that many rows of each class.
-    rarest = true[true > 0].min() * num_rows * (true > 0).sum()
-    return _Scores(np.array(values), np.array(pulls), float(rarest))

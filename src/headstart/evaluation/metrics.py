@@ -28,6 +28,14 @@ def macro_f1(predicted: Classes, truth: Classes) -> float:
     return float(f1_score(truth, predicted, average="macro", zero_division=0))
 
 
+def balanced_accuracy(predicted: Classes, truth: Classes) -> float:
+    """The mean, over the classes that are true of some of the (N,) rows, of the share found."""
+    from sklearn.metrics import recall_score
+
+    present = np.unique(truth)
+    return float(recall_score(truth, predicted, labels=present, average="macro", zero_division=0))
+
+
 def confusion(predicted: Classes, truth: Classes, num_classes: int) -> NDArray[np.int64]:
     """Count (C, C) rows: the true class down, the predicted class across."""
     from sklearn.metrics import confusion_matrix
@@ -69,6 +77,28 @@ def negative_log_likelihood(probabilities: NDArray[np.floating[Any]], truth: Cla
     from sklearn.metrics import log_loss
 
     return float(log_loss(truth, probabilities, labels=np.arange(probabilities.shape[1])))
+
+
+def brier_score(probabilities: NDArray[np.floating[Any]], truth: Classes) -> float:
+    """Mean over rows of the squared distance of (N, C) probabilities to the true class, in [0, 2].
+
+    The sum over all classes, as Brier 1950 (Monthly Weather Review 78, 1) defined it; for two
+    classes this is twice scikit-learn's figure.
+    """
+    return float(squared_errors(probabilities, truth).mean())
+
+
+def squared_errors(probabilities: NDArray[np.floating[Any]], truth: Classes) -> NDArray[np.float64]:
+    """(N,) squared distance in [0, 2] of each row's (C,) probabilities to its true class."""
+    true = np.eye(probabilities.shape[1])[truth]
+    return np.asarray(((probabilities - true) ** 2).sum(1), dtype=np.float64)
+
+
+def log_losses(probabilities: NDArray[np.floating[Any]], truth: Classes) -> NDArray[np.float64]:
+    """(N,) -log p(true class) of each row, in nats; 0 counts as the smallest step of the dtype."""
+    step = np.finfo(probabilities.dtype).eps
+    chosen = probabilities[np.arange(len(truth)), truth]
+    return np.asarray(-np.log(np.clip(chosen, step, 1.0)), dtype=np.float64)
 
 
 def calibration_error(
