@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headstart.recipe import Data, Recipe, Stage, Task
     from headstart.speaking import Generator
     from headstart.verdict.judge import Verdict
+    from headstart.verdict.ranking import Ranking, rank
 
 _HOMES = {
     "CheckpointError": "errors",
@@ -34,6 +35,7 @@ _HOMES = {
     "HeadstartError": "errors",
     "InterruptedRunError": "errors",
     "Model": "answering",
+    "Ranking": "verdict.ranking",
     "Recipe": "recipe",
     "RecipeError": "errors",
     "Stage": "recipe",
@@ -43,6 +45,7 @@ _HOMES = {
     "Verdict": "verdict.judge",
     "load": "api",
     "load_generator": "api",
+    "rank": "verdict.ranking",
     "run": "api",
     "transfer": "api",
 }
@@ -56,6 +59,7 @@ __all__ = [
     "HeadstartError",
     "InterruptedRunError",
     "Model",
+    "Ranking",
     "Recipe",
     "RecipeError",
     "Stage",
@@ -65,6 +69,7 @@ __all__ = [
     "Verdict",
     "load",
     "load_generator",
+    "rank",
     "run",
     "transfer",
 ]

@@ -18,12 +18,12 @@ from headstart.commands.cache import cache_command
 from headstart.commands.export import export_command
 from headstart.commands.generate import generate_command
 from headstart.commands.models import models_command
+from headstart.commands.rank import rank_command
+from headstart.commands.values import columns, pairs
 from headstart.errors import (
     HeadstartError,
     InterruptedRunError,
-    RecipeError,
     UserError,
-    unknown_name,
 )
 from headstart.recipe import DEFAULT_BACKBONE, Recipe
 
@@ -149,10 +149,10 @@ def transfer_command(
     """
     from headstart.api import command_line, transfer
 
-    verdict = transfer(source, target, test=test, text=_columns("--text", text),
-                       label=_columns("--label", label),
-                       source_map=_pairs("--source-map", source_map),
-                       target_map=_pairs("--target-map", target_map),
+    verdict = transfer(source, target, test=test, text=columns("--text", text),
+                       label=columns("--label", label),
+                       source_map=pairs("--source-map", source_map),
+                       target_map=pairs("--target-map", target_map),
                        backbone=backbone, arms=arms, labels=labels, seeds=seeds,
                        pooling=pooling, max_length=max_length, out=out, profile=profile,
                        command=command_line(sys.argv[1:]))  # fmt: skip
@@ -243,38 +243,8 @@ def demo_command(
 app.command("export")(export_command)
 app.command("generate")(generate_command)
 app.command("models")(models_command)
+app.command("rank")(rank_command)
 app.command("cache")(cache_command)
-
-
-def _columns(option: str, value: str | None) -> Any:
-    """COL for every data set, or source=COL,target=COL."""
-    if value is None or "=" not in value:
-        return value
-    pairs = _pairs(option, value, "source=review,target=body") or {}
-    known = ("source", "target", "test")
-    faults = [unknown_name(option, "data set", name, known) for name in pairs if name not in known]
-    if faults:
-        raise RecipeError(faults)
-    return pairs
-
-
-def _pairs(
-    option: str, value: str | None, example: str = "1=negative,5=positive"
-) -> dict[str, str] | None:
-    """ "1=negative,5=positive" as a mapping."""
-    if value is None:
-        return None
-    pairs: dict[str, str] = {}
-    faults = []
-    for item in value.split(","):
-        old, sign, new = (part.strip() for part in item.partition("="))
-        if not sign or not old or not new:
-            faults.append(f"{option}: {item!r} is no OLD=NEW. Write, for example, {example}.")
-        elif pairs.setdefault(old, new) != new:
-            faults.append(f"{option}: {old!r} is given twice, as {pairs[old]!r} and as {new!r}.")
-    if faults:
-        raise RecipeError(faults)
-    return pairs
 
 
 def _show(verdict: Verdict, json: bool, then: str | None = None) -> None:
