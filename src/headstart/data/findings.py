@@ -24,6 +24,9 @@ BLOCK = 10_000
 SHOWN = 5
 """Row numbers that a message lists."""
 
+CUT_WARNED = 0.05
+"""Share of all tokens from which cutting them is more than a note."""
+
 Severity = Literal["note", "warning", "harmful"]
 """A note needs nothing done; what is warned of costs accuracy or may mislead; what is harmful makes
 figures untrue, or a run impossible."""
@@ -162,7 +165,12 @@ def contradictions(examples: Examples) -> list[Finding]:
 
 
 def length_findings(
-    name: str, tokens: Tokens, max_length: int, numbers: np.ndarray | None = None
+    name: str,
+    tokens: Tokens,
+    max_length: int,
+    numbers: np.ndarray | None = None,
+    *,
+    most_rows: int | None = SHOWN_ROWS,
 ) -> list[Finding]:
     """How many texts were cut, and how much of them.
 
@@ -171,6 +179,7 @@ def length_findings(
         tokens: of N texts.
         max_length: tokens of a text at most.
         numbers: (N,) number of each text's row, as its user counts.
+        most_rows: row numbers that a finding keeps; None keeps all.
     """
     if not tokens.cut_rows:
         return []
@@ -188,8 +197,9 @@ def length_findings(
                 f"up to {high:,}."
             ),
             count=tokens.cut_rows,
-            rows=() if numbers is None else tuple(numbers[cut][:SHOWN_ROWS].tolist()),
+            rows=() if numbers is None else tuple(numbers[cut][:most_rows].tolist()),
             remedy="Raise --max-length if the backbone has positions for it, or put first what "
             "matters.",
+            severity="warning" if share >= CUT_WARNED else "note",
         )
     ]
