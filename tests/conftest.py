@@ -41,11 +41,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+
+
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder with a random BERT of 3 blocks, width 20, and a tokenizer of words."""
     folder = tmp_path_factory.mktemp("tiny-bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *dict.fromkeys(GOOD + BAD + FILLER + PRODUCT)]
+    words = [*SPECIAL.values(), *dict.fromkeys(GOOD + BAD + FILLER + PRODUCT)]
     save_tokenizer(folder, words)
     values = {
         "model_type": "bert",
@@ -79,6 +88,8 @@ def save_tokenizer(folder: Path, words: list[str]) -> None:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     tokenizer.save(str(folder / "tokenizer.json"))
+    named = {name: token for name, token in SPECIAL.items() if token in words}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
 
 
 def reviews(count: int, seed: int, nouns: list[str] = FILLER) -> list[tuple[str, str]]:

@@ -89,7 +89,7 @@ def test_three_faults_are_told_at_once_with_their_places(tmp_path):
         ("steps = 101", "steps = 101\nlearning_rate = 1e-4", "stage[2].learning_rate: `train` al"),
         ("steps = 101", "steps = 101\npatience = 2", "stage[2].patience: needs rows to watch."),
         ("label_smoothing = 0.1", "label_smoothing = 1.5", "label_smoothing: input should be less"),
-        ('"classify"', '"clasify"', "stage[1].task.kind: no choice is called 'clasify'. Did"),
+        ('"classify"', '"clasify"', "stage[1].task.kind: no task is called 'clasify'. Did"),
         ('path = "shop.csv"', "", "data.shop.path: is missing."),
         ("max_length = 128", 'pooling = "men"', "pooling: no choice is called 'men'. Did you mea"),
         ("max_length = 128", 'test = "shops"', "test: no data set is called 'shops'. Did you mea"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headstart.generation.options import Options
     from headstart.generation.search import Ends
     from headstart.models.checkpoint import LanguageCheckpoint
+    from headstart.models.language import LanguageModel, TextToText
 
 UNCUT = 1 << 30
 """Tokens of a text at most: none is cut, and one that is too long is an error."""
@@ -32,7 +33,10 @@ class Generator:
     """
 
     def __init__(
-        self, checkpoint: LanguageCheckpoint, reading: Tokenizer, writing: Tokenizer
+        self,
+        checkpoint: LanguageCheckpoint[LanguageModel | TextToText],
+        reading: Tokenizer,
+        writing: Tokenizer,
     ) -> None:
         from headstart.generation.published import published
         from headstart.models.language import LanguageModel

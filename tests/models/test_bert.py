@@ -56,7 +56,7 @@ def test_names_that_the_table_does_not_hold():
         [
             "bert.embeddings.LayerNorm.gamma",
             "embeddings.LayerNorm.weight",
-            "cls.predictions.bias",
+            "cls.seq_relationship.bias",
             "embeddings.position_ids",
             "encoder.layer.0.adapter.weight",
             "encoder.layer.x.output.dense.weight",
@@ -64,7 +64,7 @@ def test_names_that_the_table_does_not_hold():
     )
     assert match.ours == {"embeddings.norm.weight": "bert.embeddings.LayerNorm.gamma"}
     assert match.doubled == ("embeddings.LayerNorm.weight",)
-    assert match.dropped == ("cls.predictions.bias", "embeddings.position_ids")
+    assert match.dropped == ("cls.seq_relationship.bias", "embeddings.position_ids")
     assert match.unknown == (
         "encoder.layer.0.adapter.weight",
         "encoder.layer.x.output.dense.weight",

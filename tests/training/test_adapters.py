@@ -43,7 +43,7 @@ def moving_and_network(monkeypatch) -> list:
         seen.append((moved, grads, base))
         return state
 
-    monkeypatch.setattr("headstart.training.stage.train", spy)
+    monkeypatch.setattr("headstart.training.bound.train", spy)
     return seen
 
 
@@ -138,12 +138,11 @@ def test_what_cannot_be_merged_is_carried_and_trained_on(tiny_bert, monkeypatch,
 @pytest.mark.parametrize("train_", ["prefix:3", "lora:3"])
 def test_cached_blocks_below_give_the_same(tiny_bert, monkeypatch, own_cache, train_):
     """The last block alone moves: what is below is computed once, also under a prefix."""
-    from headstart.training import stage
 
     two = ({"train": train_, "epochs": 1}, {"train": "top:1", "epochs": 2})
     cached = train(tiny_bert, *two)[1]
     assert cached.record["cached_parts"] == 3
-    monkeypatch.setattr(stage, "frozen_depth", lambda network: 0)
+    monkeypatch.setattr("headstart.training.supervised.frozen_depth", lambda network: 0)
     monkeypatch.setenv("HEADSTART_CACHE", str(own_cache / "other"))
     plain = train(tiny_bert, *two)[1]
     losses = [[point["loss"] for point in r.record["log"]] for r in (cached, plain)]

@@ -12,7 +12,6 @@ from tests.training.test_stage import equal, rows, train, weights
 
 from headstart.models.families import FAMILIES
 from headstart.models.weights import write_weights
-from headstart.training import stage
 from headstart.training.model import open_trained
 
 SIZES = {
@@ -74,7 +73,7 @@ def test_the_family_head_trains_alike_with_and_without_the_store(tiny, monkeypat
     cached = train(tiny, {"train": "head"}, pooling="family")[0]
     decoder = json.loads((tiny / "config.json").read_text())["model_type"] in ("gpt2", "qwen3")
     assert cached.record["cached_parts"] == (4 if decoder else 3)
-    monkeypatch.setattr(stage, "frozen_depth", lambda network: 0)
+    monkeypatch.setattr("headstart.training.supervised.frozen_depth", lambda network: 0)
     monkeypatch.setenv("HEADSTART_CACHE", str(own_cache / "other"))
     plain = train(tiny, {"train": "head"}, pooling="family")[0]
     assert plain.record["cached_parts"] == 0

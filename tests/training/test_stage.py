@@ -17,7 +17,7 @@ from headstart.data.table import read
 from headstart.errors import InterruptedRunError, RecipeError, TrainingError
 from headstart.models.checkpoint import open_network
 from headstart.recipe import Recipe
-from headstart.training import loop, stage
+from headstart.training import loop
 from headstart.training.model import open_trained
 from headstart.training.stage import StageResult, Workshop
 
@@ -87,7 +87,7 @@ def test_cached_and_uncached_training_give_the_same_losses(
 ):
     cached = train(tiny_bert, {"train": train_, "epochs": 3}, pooling=pooling)[0]
     assert cached.record["cached_parts"] > 1
-    monkeypatch.setattr(stage, "frozen_depth", lambda network: 0)
+    monkeypatch.setattr("headstart.training.supervised.frozen_depth", lambda network: 0)
     monkeypatch.setenv("HEADSTART_CACHE", str(own_cache / "other"))
     plain = train(tiny_bert, {"train": train_, "epochs": 3}, pooling=pooling)[0]
     assert plain.record["cached_parts"] == 0
@@ -100,7 +100,7 @@ def test_cached_and_uncached_training_give_the_same_losses(
 def test_a_finished_stage_is_not_trained_again(tiny_bert, monkeypatch):
     two = ({"name": "a"}, {"name": "b", "train": "head"})
     first = train(tiny_bert, *two)
-    monkeypatch.setattr(stage, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("headstart.training.bound.train", lambda *_: pytest.fail("trained again"))
     again = train(tiny_bert, *two)
     assert [r.digest for r in again] == [r.digest for r in first]
     assert all(r.reused for r in again) and not any(r.reused for r in first)
@@ -208,7 +208,7 @@ def test_a_second_process_waits_for_the_first_and_reuses(tiny_bert, own_cache):
 def test_a_loss_that_is_not_finite_stops_the_stage(tiny_bert, monkeypatch, own_cache):
     monkeypatch.setattr(
         "headstart.tasks.classify.Classify.loss",
-        lambda self, logits, batch: logits.sum() * float("nan"),
+        lambda self, network, batch: network(batch.inputs).sum() * float("nan"),
     )
     with pytest.raises(TrainingError, match=r"'stage0', step 1: the loss is nan, on rows \[.*rate"):
         train(tiny_bert, {})

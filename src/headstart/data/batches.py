@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,8 +32,11 @@ class Batch:
     Attributes:
         inputs: T tokens int64, or T vectors where the first parts of the network were cached.
         rows: (B,) int64, index of each row in its data set.
-        target: (B,) int64 class of each row; None where there are no labels.
+        target: (B,) int64 class of each row, or (M,) what a self-supervised task asks for; None
+            where nothing is known.
         segments: (T,) int64, which text of a pair each token is of; None for single texts.
+        places: (M,) int64 in the packed tokens, where a self-supervised task asks; else None.
+        partner: what a decoder reads, or the other one of a pair; else None.
         weight: rows here over rows in an average batch. Batches are cut by tokens, so one of long
             texts holds few rows: weighed by this, a mean over it lets every row count alike.
     """
@@ -42,6 +45,8 @@ class Batch:
     rows: Tensor
     target: Tensor | None = None
     segments: Tensor | None = None
+    places: Tensor | None = None
+    partner: Ragged | None = None
     weight: float = 1.0
 
     @property
@@ -51,9 +56,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        move = {"target": self.target, "segments": self.segments}
-        moved = {key: t if t is None else t.to(device) for key, t in move.items()}
-        return Batch(self.inputs.to(device), self.rows, weight=self.weight, **moved)
+        movable = (self.target, self.segments, self.places)
+        target, segments, places = (m if m is None else m.to(device) for m in movable)
+        partner = None if self.partner is None else self.partner.to(device)
+        return replace(self, inputs=self.inputs.to(device), target=target, segments=segments,
+                       places=places, partner=partner)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,34 @@ class RaggedStore:
         if not np.issubdtype(packed.dtype, np.floating):
             packed = packed.astype(np.int64)
         return Ragged(torch.from_numpy(packed), Layout(torch.from_numpy(lengths)))
+
+
+@dataclass(frozen=True)
+class StorePart:
+    """Some rows of a store, read where they lie.
+
+    Attributes:
+        store: of all rows.
+        places: (N,) int64, which of them, in which order.
+    """
+
+    store: RaggedStore
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) int64 values in each row."""
+        return self.store.lengths[self.places]
+
+    def gather(self, rows: np.ndarray) -> Ragged:
+        """Pack the given rows, in the given order. Whole numbers become int64."""
+        return self.store.gather(self.places[rows])
+
+
+Store = RaggedStore | StorePart
 
 
 def derive_seed(*parts: object) -> int:
@@ -147,9 +182,7 @@ def plan_reading(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     return batches
 
 
-def take(
-    store: RaggedStore, rows: np.ndarray, target: Sequence[int] | np.ndarray | None = None
-) -> Batch:
+def take(store: Store, rows: np.ndarray, target: Sequence[int] | np.ndarray | None = None) -> Batch:
     """Build the batch of the given rows; `target` holds the class of every row of the store."""
     chosen = None if target is None else torch.as_tensor(np.asarray(target)[rows]).long()
     return Batch(store.gather(rows), torch.from_numpy(np.asarray(rows)), chosen)

@@ -40,6 +40,9 @@ class Examples:
         labels: N labels, or None where none are known.
         rows: (N,) int64 number of each text's row, as the user counts (`Table.number`).
         findings: what was noticed and done on the way here.
+        whole: what these are a part of, where its frozen features are to serve all its parts; else
+            None.
+        places: (N,) int64, where in `whole` each of these stands; None without.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Examples:
     labels: Sequence[str] | None
     rows: np.ndarray
     findings: tuple[Finding, ...] = ()
+    whole: Examples | None = None
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -87,7 +92,28 @@ class Examples:
         some = texts.take(places).settled() if isinstance(texts, Texts) else _taken(texts, places)
         if labels is not None:
             labels = labels.take(places) if isinstance(labels, Labels) else _taken(labels, places)
-        return replace(self, texts=some, labels=labels, rows=self.rows[places])
+        return Examples(self.name, some, labels, self.rows[places], self.findings)
+
+    def part(self, indices: Sequence[int] | np.ndarray) -> Examples:
+        """As `take`, but what is frozen is computed for all of these, once for every part."""
+        places = np.asarray(indices, dtype=np.int64)
+        return replace(self.take(places), whole=self, places=places)
+
+
+def joined(sets: Sequence[Examples]) -> Examples:
+    """Several data sets as one, one behind the other; labels are kept where all have them."""
+    if len(sets) == 1:
+        return sets[0]
+    labels: list[str] | None = None
+    if all(one.labels is not None for one in sets):
+        labels = [label for one in sets for label in one.labels or ()]
+    return Examples(
+        name=" + ".join(one.name for one in sets),
+        texts=[text for one in sets for text in one.texts],
+        labels=labels,
+        rows=np.concatenate([one.rows for one in sets]),
+        findings=tuple(finding for one in sets for finding in one.findings),
+    )
 
 
 def _framed(text: str) -> bytes:

@@ -131,6 +131,13 @@ class Tokenizer:
         """Id of the token between two texts, None where there is none."""
         return self._special("sep")
 
+    @cached_property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that stand for no word: frame, filler, mask, the unknown."""
+        named = (self.cls_id, self.sep_id, self.bos_id, self.eos_id, self.pad_id, self.mask_id,
+                 self.unk_id)  # fmt: skip
+        return tuple(sorted({number for number in named if number is not None}))
+
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """Ids that end what a model writes: as its generation_config.json and config.json say.

@@ -17,6 +17,7 @@ from torch import nn
 
 from headstart.errors import RecipeError, nearest
 from headstart.models.backbone import Backbone, Stack
+from headstart.models.chain import Chain
 from headstart.models.network import Network
 from headstart.nn.adapters import Around, Bottleneck, Bottlenecked
 from headstart.nn.lora import DoraLinear, LoraLinear, LowRank
@@ -68,7 +69,7 @@ def attach(network: Network, adapter: Adapter, place: str = "train") -> None:
         _attach_bottlenecks(network.backbone, adapter, place)
 
 
-def carried(network: Network) -> Adapter | None:
+def carried(network: Chain) -> Adapter | None:
     """What is attached; of LoRA the rank of the first update speaks for all."""
     for module in network.backbone.modules():
         if isinstance(module, LoraLinear | DoraLinear):

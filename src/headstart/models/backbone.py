@@ -6,13 +6,28 @@ Shapes: T tokens of all rows, D width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from headstart.models.config import Sizes
 from headstart.nn.ragged import Ragged
+
+
+def _kept(block: nn.Module, x: Ragged) -> Ragged:
+    """A block's output; what its backward pass needs is kept."""
+    return block(x)
+
+
+def _recomputed(block: nn.Module, x: Ragged) -> Ragged:
+    """A block's output; what its backward pass needs is computed again (Chen et al. 2016)."""
+
+    def run(values: Tensor) -> Tensor:
+        return block(x.replace(values)).values
+
+    return x.replace(checkpoint(run, x.values, use_reentrant=False))
 
 
 class Backbone(nn.Module, ABC):
@@ -39,6 +54,7 @@ class Backbone(nn.Module, ABC):
     max_positions: int
     usual_length: int | None = None
     patch_values: int | None = None
+    _through: Callable[[nn.Module, Ragged], Ragged] = staticmethod(_kept)
 
     @abstractmethod
     def embed(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
@@ -54,10 +70,18 @@ class Backbone(nn.Module, ABC):
 
     def forward(self, tokens: Ragged, segments: Tensor | None = None) -> Ragged:
         """Map tokens (T,) int64 to the last hidden states (T, D)."""
-        x = self.embed(tokens, segments)
-        for block in self.blocks:
-            x = block(x)
+        x = self.run(self.embed(tokens, segments), 0, len(self.blocks))
         return x.replace(self.finish(x.values))
+
+    def run(self, x: Ragged, start: int, stop: int) -> Ragged:
+        """Map (T, D) through the blocks from `start` up to, not including, `stop`."""
+        for number in range(start, stop):
+            x = self._through(self.blocks[number], x)
+        return x
+
+    def recompute(self, again: bool) -> None:
+        """Whether blocks are computed again for the backward pass, to the same values."""
+        self._through = _recomputed if again else _kept
 
     def hidden_states(self, tokens: Ragged, segments: Tensor | None = None) -> list[Ragged]:
         """Output (T, D) of the embeddings and of each block; the last one after `finish`."""

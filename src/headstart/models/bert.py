@@ -20,8 +20,9 @@ from headstart.models.config import (
     read_config,
     size_faults,
 )
-from headstart.models.family import HEAD, LM_HEAD, Classifier, Family
+from headstart.models.family import HEAD, LM_HEAD, Classifier, Family, Masked
 from headstart.models.keymap import KeyMap
+from headstart.models.language import MaskedHead, TiedHead
 from headstart.models.network import Pooler
 from headstart.nn.attention import Form
 from headstart.nn.embeddings import SegmentedEmbeddings
@@ -200,14 +201,74 @@ ENCODER = {  # Hugging Face module: our module
 KEYS = KeyMap(
     strip=("bert.",),  # present only under a task head
     legacy={".gamma": ".weight", ".beta": ".bias"},  # 2018 TensorFlow names, read only
-    rename=ENCODER | {"pooler.dense": "pooler.dense", "classifier": "head"},
-    drop=(  # buffers; the heads of pre-training and of question answering
+    rename=ENCODER
+    | {
+        "pooler.dense": "pooler.dense",
+        "classifier": "head",
+        "cls.predictions.transform.dense": "lm_head.dense",
+        "cls.predictions.transform.LayerNorm": "lm_head.norm",
+        "cls.predictions.bias": "lm_head.bias",
+        "cls.predictions.decoder.weight": "lm_head.score.weight",
+    },
+    drop=(  # buffers; the heads of sentence order and of question answering
         r"embeddings\.position_ids",
         r"embeddings\.token_type_ids",
-        r"cls\..*",
+        r"cls\.seq_relationship\..*",
+        r"cls\.predictions\.decoder\.bias",  # where it is not tied
         r"qa_outputs\..*",
     ),
 )
+
+
+def masked_head(
+    config: BertConfig,
+    embedding: nn.Embedding,
+    *,
+    tied: bool,
+    activation: Callable[[Tensor], Tensor],
+) -> MaskedHead:
+    """A new head that tells hidden words.
+
+    Args:
+        config: sizes and rates.
+        embedding: (V, D), the backbone's.
+        tied: whether words are scored by it.
+        activation: elementwise.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if not tied:
+        raise ValueError(
+            "tie_word_embeddings: must be true for masked-lm, where words are scored by their own "
+            "embeddings; got false."
+        )
+    head = MaskedHead(
+        config.width,
+        TiedHead(embedding),
+        vocabulary=config.vocabulary,
+        norm=_norm(config),
+        activation=activation,
+    )
+    draw(head, config.initializer_range)
+    return head
+
+
+def is_tied(values: Mapping[str, Any]) -> bool:
+    """Whether words are scored by their own embeddings, as all do that say nothing else."""
+    return bool(values.get("tie_word_embeddings", True))
+
+
+def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
+    config = BertConfig.from_hf(values)
+    activation = ACTIVATIONS[config.activation]
+    return masked_head(config, embedding, tied=is_tied(values), activation=activation)
+
+
+def _ties(values: Mapping[str, Any]) -> dict[str, str]:
+    own = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+    words = {"cls.predictions.decoder.weight": "embeddings.word_embeddings.weight"}
+    return own | (words if is_tied(values) else {})
 
 
 def _build(values: Mapping[str, Any]) -> Bert:
@@ -233,4 +294,6 @@ BERT = Family(
     prefix="bert.",
     unprefixed=(HEAD, LM_HEAD),
     classifier=Classifier("BertForSequenceClassification", _pooler, _dropout),
+    masked=Masked("BertForMaskedLM", _masked_head),
+    ties=_ties,
 )

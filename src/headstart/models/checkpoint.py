@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,8 +17,8 @@ from torch.nn import functional as F
 from headstart.errors import CheckpointError
 from headstart.models.backbone import Backbone
 from headstart.models.families import FAMILIES, family_of
-from headstart.models.family import Classifier, Family
-from headstart.models.language import LanguageModel, TextToText
+from headstart.models.family import LM_HEAD, Classifier, Family
+from headstart.models.language import LanguageModel, MaskedLanguageModel, TextToText
 from headstart.models.load import class_names, fill, load, without_storage
 from headstart.models.network import POOLS, Network
 from headstart.models.published import GENERATION_FILE, HEAD_FILE, Published
@@ -32,6 +33,7 @@ __all__ = [
     "LanguageCheckpoint",
     "open_checkpoint",
     "open_language_model",
+    "open_masked_model",
     "open_network",
     "resolve",
     "save_language_model",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=nn.Module)
+L = TypeVar("L", bound=LanguageModel | TextToText | MaskedLanguageModel)
 
 PUBLISHED_NAMES = {"lasttoken": "last"}
 """Poolings that sentence-transformers calls otherwise."""
@@ -163,7 +166,7 @@ def open_checkpoint(name: str | Path) -> Checkpoint:
 
 
 @dataclass(frozen=True, eq=False)
-class LanguageCheckpoint:
+class LanguageCheckpoint(Generic[L]):
     """A pre-trained model that says words, and what its folder says about it.
 
     Attributes:
@@ -176,6 +179,7 @@ class LanguageCheckpoint:
         max_length: longest text in tokens.
         digest: SHA-256, in hex, over config and weights.
         dropped: names in the weights that were left out on purpose.
+        fresh: whether the map to the vocabulary has new weights, as the folder holds none.
     """
 
     folder: Path
@@ -183,10 +187,11 @@ class LanguageCheckpoint:
     family: str
     config: Mapping[str, Any]
     generation: Mapping[str, Any]
-    model: LanguageModel | TextToText
+    model: L
     max_length: int
     digest: str
     dropped: tuple[str, ...]
+    fresh: bool = False
 
 
 def _why_silent(family: Family) -> str:
@@ -197,7 +202,7 @@ def _why_silent(family: Family) -> str:
     return f"{family.name} reads images and says no words"
 
 
-def open_language_model(name: str | Path) -> LanguageCheckpoint:
+def open_language_model(name: str | Path) -> LanguageCheckpoint[LanguageModel | TextToText]:
     """Open a decoder or an encoder-decoder with its map to the vocabulary.
 
     Args:
@@ -219,17 +224,72 @@ def open_language_model(name: str | Path) -> LanguageCheckpoint:
     config = dict(family.settle(config, tensors))
     model = _build(folder, family.language.build, config)
     dropped = fill(folder, family, config, model.parts(), tensors)
+    return _language(folder, name, family, config, model, dropped)
+
+
+def open_masked_model(name: str | Path) -> LanguageCheckpoint[MaskedLanguageModel]:
+    """Open an encoder with the head that tells hidden words.
+
+    Where the folder holds no such head, as after fine-tuning, it has new weights, drawn from
+    torch's random state, and `fresh` says so.
+
+    Args:
+        name: see `resolve`.
+
+    Raises:
+        CheckpointError: as `open_checkpoint`, or the family has no such head.
+    """
+    folder = resolve(name)
+    config = read_json(folder / "config.json")
+    family = _family(folder, config)
+    if family.masked is None:
+        able = ", ".join(f.name for f in FAMILIES.values() if f.masked is not None)
+        raise CheckpointError(
+            f"{name}: a {family.name} has no head that tells hidden words (masked-lm). Families "
+            f"that have: {able}."
+        )
+    tensors = read_weights(weight_files(folder))
+    config = dict(family.settle(config, tensors))
+    kept = any(ours.startswith(LM_HEAD) for ours in family.keys.match(tensors).ours)
+    backbone = _build(folder, family.build, config)
+    # On the meta device even where it is to be new: a config that cannot be honoured is told first.
+    words = _words(backbone)
+    head = _build(folder, partial(family.masked.head, embedding=words), config)
+    parts: dict[str, nn.Module] = {"": backbone, **({LM_HEAD: head} if kept else {})}
+    dropped = fill(folder, family, config, parts, tensors)
+    model = MaskedLanguageModel(backbone, head if kept else family.masked.head(config, words))
+    return _language(folder, name, family, config, model, dropped, fresh=not kept)
+
+
+def _words(backbone: Backbone) -> nn.Embedding:
+    """The embeddings (V, D) of a backbone's words."""
+    embedding = backbone.get_submodule("embeddings.token")
+    assert isinstance(embedding, nn.Embedding)
+    return embedding
+
+
+def _language(
+    folder: Path,
+    name: str | Path,
+    family: Family,
+    config: dict[str, Any],
+    model: L,
+    dropped: tuple[str, ...],
+    fresh: bool = False,
+) -> LanguageCheckpoint[L]:
     generation = folder / GENERATION_FILE
+    model.eval()
     return LanguageCheckpoint(
         folder=folder,
         name=str(name),
         family=family.name,
         config=config,
         generation=read_json(generation) if generation.exists() else {},
-        model=model.eval(),
+        model=model,
         max_length=_max_length(folder, model.backbone),
-        digest=files_digest([folder / "config.json", *files]),
+        digest=files_digest([folder / "config.json", *weight_files(folder)]),
         dropped=dropped,
+        fresh=fresh,
     )
 
 

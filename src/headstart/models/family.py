@@ -59,6 +59,20 @@ class Language:
     build: Callable[[Values], LanguageModel | TextToText]
 
 
+@dataclass(frozen=True)
+class Masked:
+    """The class of transformers that tells hidden words: BERT's, RoBERTa's.
+
+    Attributes:
+        architecture: name of the class.
+        head: a new head, mapping (M, D) to (M, V), from the values of a config.json and the
+            backbone's embeddings of words. Our names of its parameters are `lm_head.*`.
+    """
+
+    architecture: str
+    head: Callable[[Values, nn.Embedding], nn.Module]
+
+
 def no_ties(values: Values) -> dict[str, str]:
     """No tensor stands for two modules."""
     return {}
@@ -88,8 +102,9 @@ class Family:
         unprefixed: starts of our names before which they put nothing.
         classifier: None where transformers has no classifier on this backbone.
         language: None where the family says no words.
-        ties: from the values of a config.json, their module to the one whose tensor it is; stored
-            twice, once, or under either name.
+        masked: None where transformers has no class that tells hidden words.
+        ties: from the values of a config.json, their module, or parameter, to the one whose tensor
+            it is; stored twice, once, or under either name.
         idle: from the values of a config.json, patterns of their full names (prefix taken off) that
             are stored although this very model does not use them; left out.
         default_pooling: where a folder is silent: "family", or "mean" where there is no classifier.
@@ -106,6 +121,7 @@ class Family:
     unprefixed: tuple[str, ...] = (POOLER, HEAD, LM_HEAD)
     classifier: Classifier | None = None
     language: Language | None = None
+    masked: Masked | None = None
     ties: Callable[[Values], Mapping[str, str]] = no_ties
     idle: Callable[[Values], tuple[str, ...]] = nothing_idle
     default_pooling: str = "family"

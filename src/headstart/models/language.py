@@ -1,14 +1,20 @@
-"""Backbones that say words: a decoder alone, or an encoder with a decoder.
+"""Backbones that say words: a decoder alone, an encoder with a decoder, or an encoder that tells
+what was hidden from it.
 
-Shapes: T tokens of all rows (Ts and Tt: source and target), D width, V words in the vocabulary.
+Shapes: T tokens of all rows (Ts and Tt: source and target), M of them hidden, D width, V words in
+the vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.models.backbone import Backbone
+from headstart.models.chain import Chain
 from headstart.nn.multihead import Borrowed
 from headstart.nn.ragged import Ragged
 from headstart.nn.transformer import Decoder
@@ -37,7 +43,65 @@ class TiedHead(nn.Module):
         return self._embedding.module
 
 
-class LanguageModel(nn.Module):
+class MaskedHead(nn.Module):
+    """What was hidden, told from a hidden state: activation and norm, then words scored by their
+    own embeddings (BERT: Devlin et al. 2019, section 3.1, as published).
+
+    Args:
+        width: D.
+        score: maps (M, D) to (M, V); a `TiedHead` where the words' own embeddings score them.
+        vocabulary: V.
+        norm: maps (M, D) to (M, D).
+        activation: elementwise.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        score: nn.Module,
+        *,
+        vocabulary: int,
+        norm: nn.Module,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+    ) -> None:
+        super().__init__()
+        self.dense, self.norm, self.score = nn.Linear(width, width), norm, score
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.activation = activation
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (M, D) to (M, V)."""
+        return self.score(self.norm(self.activation(self.dense(values)))) + self.bias
+
+
+class MaskedLanguageModel(Chain):
+    """An encoder that tells hidden tokens: BERT, RoBERTa.
+
+    Args:
+        backbone: maps tokens (T,) int64 to (T, D).
+        head: maps (M, D) to (M, V).
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__(backbone)
+        self.head = head
+
+    def forward(self, tokens: Ragged, segments: Tensor | None, places: Tensor) -> Tensor:
+        """Logits (M, V) of the words at M places.
+
+        Args:
+            tokens: (T,) int64.
+            segments: (T,) int64 where there are pairs, else None.
+            places: (M,) int64 in the packed tokens, 0 to T - 1: only what is asked is scored.
+        """
+        return self.head(self.backbone(tokens, segments).values[places])
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules by the start of our names for what they own."""
+        return {"": self.backbone, "lm_head.": self.head}
+
+
+class LanguageModel(Chain):
     """A decoder that scores what comes next: GPT-2, Llama.
 
     Args:
@@ -46,8 +110,8 @@ class LanguageModel(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, lm_head: nn.Module) -> None:
-        super().__init__()
-        self.backbone, self.lm_head = backbone, lm_head
+        super().__init__(backbone)
+        self.lm_head = lm_head
 
     def forward(self, tokens: Ragged) -> Ragged:
         """Logits (T, V) of the word after each token (T,) int64."""
@@ -59,7 +123,7 @@ class LanguageModel(nn.Module):
         return {"": self.backbone, "lm_head.": self.lm_head}
 
 
-class TextToText(nn.Module):
+class TextToText(Chain):
     """An encoder that reads a source and a decoder that scores what comes next: T5, BART.
 
     Args:
@@ -72,9 +136,13 @@ class TextToText(nn.Module):
     def __init__(
         self, backbone: Backbone, decoder: Decoder, lm_head: nn.Module, *, start: int
     ) -> None:
-        super().__init__()
-        self.backbone, self.decoder, self.lm_head = backbone, decoder, lm_head
+        super().__init__(backbone)
+        self.decoder, self.lm_head = decoder, lm_head
         self.start = start
+
+    def further_parts(self) -> list[nn.Module]:
+        """The decoder's: its embeddings, each block, its final map."""
+        return [self.decoder.embeddings, *self.decoder.blocks, self.decoder.finish]
 
     def forward(self, source: Ragged, target: Ragged) -> Ragged:
         """Logits (Tt, V) of the word after each target token, from both texts' tokens."""

@@ -145,7 +145,7 @@ def fill(
         CheckpointError: one line for each parameter that is missing, unexpected, of another
             shape or not finite.
     """
-    tensors, tied, faults = _untie(family, config, tensors)
+    tensors, tied, faults = _untie(family, config, tensors, parts)
     idle = [name for name in tensors if _matches(family.keys.plain(name), family.idle(config))]
     tensors = {name: tensor for name, tensor in tensors.items() if name not in idle}
     match = family.keys.match(tensors)
@@ -171,9 +171,14 @@ def fill(
 
 
 def _untie(
-    family: Family, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    family: Family,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    parts: Mapping[str, nn.Module],
 ) -> tuple[dict[str, Tensor], list[str], list[str]]:
     """Let each tied tensor stand once, under the name of its owner.
+
+    What is tied in a part that nobody wants is left to be dropped with it, whatever it holds.
 
     Returns:
         The tensors, the names that were left out, and the faults.
@@ -181,9 +186,9 @@ def _untie(
     left, dropped, faults = dict(tensors), [], []
     plain = {family.keys.plain(name): name for name in tensors}
     for alias, owner in family.ties(config).items():
-        for end in (".weight", ".bias"):
+        for end in (".weight", ".bias", ""):
             again, first = plain.get(alias + end), plain.get(owner + end)
-            if again is None:
+            if again is None or (first is not None and not _wanted(family, again, first, parts)):
                 continue
             tensor = left.pop(again)
             if first is None:
@@ -197,6 +202,12 @@ def _untie(
                     "(tie_word_embeddings). Set it to false there, or copy the folder again."
                 )
     return left, dropped, faults
+
+
+def _wanted(family: Family, alias: str, owner: str, parts: Mapping[str, nn.Module]) -> bool:
+    """Whether a tied name, or else its owner, is for a part that is filled."""
+    ours = family.keys.match([alias]).ours or family.keys.match([owner]).ours
+    return any(_part_of(name) in parts for name in ours)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

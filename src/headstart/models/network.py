@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from headstart.models.backbone import Backbone
+from headstart.models.chain import Chain
 from headstart.nn.dropout import Dropout
 from headstart.nn.ragged import Layout, Ragged
 
@@ -69,7 +69,7 @@ POOLS: dict[str, type[nn.Module]] = {"cls": Cls, "mean": Mean, "last": Last}
 """Poolings without weights, by the name that a recipe gives them."""
 
 
-class Network(nn.Module):
+class Network(Chain):
     """Backbone, pooling, dropout, head; also as a chain of parts, so that what is frozen can be
     computed once and kept.
 
@@ -86,46 +86,14 @@ class Network(nn.Module):
     def __init__(
         self, backbone: Backbone, pool: nn.Module, head: nn.Module, dropout: float
     ) -> None:
-        super().__init__()
-        self.backbone, self.pool, self.head = backbone, pool, head
+        super().__init__(backbone)
+        self.pool, self.head = pool, head
         self.dropout = Dropout(dropout)
-        self._pinned: tuple[int, ...] = ()
-        self._through: Callable[[nn.Module, Ragged], Ragged] = _kept
-
-    @property
-    def depth(self) -> int:
-        """How many parts there are."""
-        return len(self.backbone.blocks) + 2
 
     def part_modules(self, part: int) -> list[nn.Module]:
         """The modules that own the parameters of a part, 0 to `depth` - 1."""
-        if part == 0:
-            return self.backbone.embedding_modules()
-        if part == self.depth - 1:
-            return [self.backbone.finish, self.pool]
-        return [self.backbone.blocks[part - 1]]
-
-    def moves(self, part: int) -> bool:
-        """Whether a parameter of the part takes a gradient."""
-        modules = self.part_modules(part)
-        return any(p.requires_grad for module in modules for p in module.parameters())
-
-    def pin_frozen_parts(self) -> None:
-        """Keep parts in which nothing moves in eval mode from here on, whatever `train` says."""
-        self._pinned = tuple(part for part in range(self.depth) if not self.moves(part))
-        self.train(self.training)
-
-    def recompute(self, again: bool) -> None:
-        """Whether blocks are computed again for the backward pass, to the same values."""
-        self._through = _recomputed if again else _kept
-
-    def train(self, mode: bool = True) -> Network:
-        """Set the mode of everything but the pinned parts, which stay in eval mode."""
-        super().train(mode)
-        for part in self._pinned:
-            for module in self.part_modules(part):
-                module.eval()
-        return self
+        last = part == self.depth - 1
+        return [*super().part_modules(part), *([self.pool] if last else [])]
 
     def prefix(self, tokens: Ragged, segments: Tensor | None, depth: int) -> Ragged:
         """Output of the first `depth` parts, 1 to `self.depth`.
@@ -160,23 +128,8 @@ class Network(nn.Module):
     def _run(self, x: Ragged, start: int, stop: int) -> Ragged:
         """Parts `start` up to, not including, `stop`; `start` is at least 1."""
         pooled = self.depth - 1
-        for part in range(start, min(stop, pooled)):
-            x = self._through(self.backbone.blocks[part - 1], x)
+        x = self.backbone.run(x, start - 1, min(stop, pooled) - 1)
         if start <= pooled < stop:
             vectors = self.pool(x.replace(self.backbone.finish(x.values)))
             x = Ragged(vectors, Layout([1] * len(vectors), vectors.device))
         return x
-
-
-def _kept(block: nn.Module, x: Ragged) -> Ragged:
-    """A block's output; what its backward pass needs is kept."""
-    return block(x)
-
-
-def _recomputed(block: nn.Module, x: Ragged) -> Ragged:
-    """A block's output; what its backward pass needs is computed again (Chen et al. 2016)."""
-
-    def run(values: Tensor) -> Tensor:
-        return block(x.replace(values)).values
-
-    return x.replace(checkpoint(run, x.values, use_reentrant=False))

@@ -15,12 +15,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from headstart.models.backbone import Stack, draw
-from headstart.models.bert import ENCODER, HF_NAMES, BertConfig, blocks, embeddings
-from headstart.models.family import Classifier, Family
+from headstart.models.bert import (
+    ENCODER,
+    HF_NAMES,
+    BertConfig,
+    blocks,
+    embeddings,
+    is_tied,
+    masked_head,
+)
+from headstart.models.family import Classifier, Family, Masked
 from headstart.models.keymap import KeyMap
+from headstart.models.language import MaskedHead
 from headstart.models.network import Pooler
 from headstart.nn.position import LearnedPositions, PlacesAfterPadding
 from headstart.nn.ragged import Ragged
@@ -82,13 +92,21 @@ class Roberta(Stack):
 KEYS = KeyMap(
     strip=("roberta.",),  # present only under a task head
     legacy={".gamma": ".weight", ".beta": ".bias"},
-    rename=ENCODER | {"classifier.dense": "pooler.dense", "classifier.out_proj": "head"},
+    rename=ENCODER
+    | {
+        "classifier.dense": "pooler.dense",
+        "classifier.out_proj": "head",
+        "lm_head.dense": "lm_head.dense",
+        "lm_head.layer_norm": "lm_head.norm",
+        "lm_head.bias": "lm_head.bias",
+        "lm_head.decoder.weight": "lm_head.score.weight",
+    },
     drop=(
         r"embeddings\.position_ids",
         r"embeddings\.token_type_ids",
         r"pooler\..*",  # never trained, and read by no classifier
-        r"lm_head\..*",
         r"qa_outputs\..*",
+        r"lm_head\.decoder\.bias",  # where it is not tied
         r"classifier\.(weight|bias)",  # of tokens, or of multiple choice
     ),
 )
@@ -109,6 +127,18 @@ def _pooler(values: Mapping[str, Any]) -> Pooler:
     return pooler
 
 
+def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
+    # Whatever its blocks have, transformers gives this head the exact GELU.
+    config = RobertaConfig.from_hf(values)
+    return masked_head(config, embedding, tied=is_tied(values), activation=F.gelu)
+
+
+def _ties(values: Mapping[str, Any]) -> dict[str, str]:
+    own = {"lm_head.decoder.bias": "lm_head.bias"}
+    words = {"lm_head.decoder.weight": "embeddings.word_embeddings.weight"}
+    return own | (words if is_tied(values) else {})
+
+
 def _family(name: str, their_name: str) -> Family:
     return Family(
         name=name,
@@ -117,6 +147,8 @@ def _family(name: str, their_name: str) -> Family:
         base=f"{their_name}Model",
         prefix="roberta.",
         classifier=Classifier(f"{their_name}ForSequenceClassification", _pooler, _dropout),
+        masked=Masked(f"{their_name}ForMaskedLM", _masked_head),
+        ties=_ties,
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from headstart.models.families import family_of
 from headstart.models.family import HEAD, POOLER, Family
-from headstart.models.language import LanguageModel, TextToText
+from headstart.models.language import LanguageModel, MaskedLanguageModel, TextToText
 from headstart.models.network import POOLS, Network
 from headstart.models.padding import padding_values
 from headstart.models.published import GENERATION_FILE, HEAD_FILE
@@ -98,13 +98,17 @@ def save_network(
 
 
 def save_language_model(
-    folder: Path, model: LanguageModel | TextToText, *, source: Path, max_length: int
+    folder: Path,
+    model: LanguageModel | TextToText | MaskedLanguageModel,
+    *,
+    source: Path,
+    max_length: int,
 ) -> None:
-    """Write a folder that `open_language_model` and transformers both open.
+    """Write a folder that `open_language_model`, or `open_masked_model`, and transformers open.
 
     Args:
         folder: exists and is fresh; moving it into place is the caller's.
-        model: a decoder, or an encoder with a decoder.
+        model: a decoder, an encoder with a decoder, or one with a head that tells hidden words.
         source: folder whose tokenizer files and generation_config.json are copied.
         max_length: longest text in tokens.
 
@@ -112,9 +116,10 @@ def save_language_model(
         OSError: the disk is full, or a file cannot be read or written.
     """
     family = family_of(model.backbone.hf_config())
-    assert family.language is not None, f"a {family.name} says no words"
+    said = family.masked if isinstance(model, MaskedLanguageModel) else family.language
+    assert said is not None, f"a {family.name} says no words"
     config = {
-        "architectures": [family.language.architecture],
+        "architectures": [said.architecture],
         **model.backbone.hf_config(),
         "dtype": "float32",
     }

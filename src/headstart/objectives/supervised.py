@@ -1,4 +1,4 @@
-"""The plain objective: predict, compare with the label, send the loss back."""
+"""The plain objective: ask, compare with the answer, send the loss back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from headstart.clock import part
 from headstart.data.batches import Batch
-from headstart.tasks.classify import Classify
+from headstart.tasks.task import Task
 
 
 class Objective(Protocol):
@@ -28,18 +28,18 @@ class Supervised:
     """Gradients of a task's loss, every row of an epoch weighing alike.
 
     Args:
-        task: gives the loss of logits and a batch.
+        task: gives the loss of a network on a batch.
         propagate: sends a scalar loss back; Fabric's, so that any precision and device works.
     """
 
-    def __init__(self, task: Classify, propagate: Callable[[Tensor], None]) -> None:
+    def __init__(self, task: Task, propagate: Callable[[Tensor], None]) -> None:
         self.task = task
         self.propagate = propagate
 
     def backward(self, network: nn.Module, batch: Batch) -> dict[str, float]:
         """Leave the gradients of the mean loss over the batch."""
         with part("forward"):
-            loss = self.task.loss(network(batch.inputs, batch.segments), batch)
+            loss = self.task.loss(network, batch)
         with part("backward"):
             self.propagate(loss * batch.weight)
         return {"loss": float(loss.detach())}

@@ -44,9 +44,14 @@ class Classify:
             nn.init.zeros_(head.bias)
         return head
 
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+    def prepare(self, batch: Batch, random: np.random.Generator) -> Batch:
+        """The batch as it is: labels are all that is asked for."""
+        return batch
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy over the batch, a scalar in nats."""
         assert batch.target is not None
+        logits = network(batch.inputs, batch.segments)
         weight = None if self.weights is None else logits.new_tensor(self.weights)
         return F.cross_entropy(
             logits.float(), batch.target, weight, label_smoothing=self.label_smoothing

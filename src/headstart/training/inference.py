@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.data.ahead import Ahead
-from headstart.data.batches import Batch, RaggedStore, plan_reading, take
+from headstart.data.batches import Batch, Store, plan_reading, take
 from headstart.training.progress import Progress
 
 READ_TOKENS = 4096
@@ -29,7 +29,7 @@ def best_device() -> torch.device:
 @torch.inference_mode()
 def all_logits(
     forward: nn.Module,
-    store: RaggedStore,
+    store: Store,
     device: Any,
     progress: Progress,
     title: str,
@@ -57,7 +57,7 @@ def all_logits(
 
 
 def _ahead(
-    store: RaggedStore, plan: list[np.ndarray], rows: np.ndarray | None
+    store: Store, plan: list[np.ndarray], rows: np.ndarray | None
 ) -> Ahead[tuple[np.ndarray, Batch]]:
     """Each batch of a plan with the places of its rows, the next ones made meanwhile."""
     return Ahead((p, take(store, p if rows is None else rows[p])) for p in plan)

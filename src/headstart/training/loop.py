@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -21,12 +21,11 @@ from torch import Tensor
 from headstart.clock import part
 from headstart.data.ahead import Ahead
 from headstart.data.atomic import write_atomically
-from headstart.data.batches import Batch, cut, derive_seed
+from headstart.data.batches import derive_seed
 from headstart.errors import InterruptedRunError, TrainingError
-from headstart.models.network import Network
+from headstart.models.chain import Chain
 from headstart.objectives.supervised import Objective
 from headstart.recipe import Stage
-from headstart.training.order import Order
 from headstart.training.profiling import stepped
 from headstart.training.progress import Progress
 from headstart.training.rowwise import clip_gradients
@@ -47,7 +46,7 @@ class State:
         stale: epochs since then.
         seconds: time trained, all sittings together.
         tokens: tokens seen.
-        loss_sum: sum of the losses since the last point of the log.
+        sums: of what was measured since the last point of the log, each with how often.
     """
 
     step: int = 0
@@ -57,8 +56,46 @@ class State:
     stale: int = 0
     seconds: float = 0.0
     tokens: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+
+class Steps(Protocol):
+    """How many updates a stage has."""
+
+    @property
+    def total(self) -> int:
+        """Updates in the whole stage."""
+        ...
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether a step, counted from 0, is the last of its epoch."""
+        ...
+
+
+class Piece(Protocol):
+    """What goes through the network at once: a batch, or whatever an objective understands."""
+
+    @property
+    def rows(self) -> Tensor:
+        """(B,) int64 places of its rows in the data that is trained on."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """The same on another device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one update works on.
+
+    Attributes:
+        num_tokens: in all pieces.
+        pieces: their gradients add up.
+    """
+
+    num_tokens: int
+    pieces: Sequence[Piece]
 
 
 @dataclass
@@ -74,8 +111,8 @@ class Training:
         objective: leaves gradients.
         optimizer: over what moves.
         decay: brings the weights of rows that no batch asked for to the present.
-        order: rows of each step.
-        batch: builds the batch of given rows.
+        steps: how many updates there are, and where epochs end.
+        work: what an update, counted from 0, works on; called ahead of it, in a thread.
         validate: scores of the network on the held-out rows; None without.
         seed: of dropout.
         save_file: where the state is saved.
@@ -84,13 +121,13 @@ class Training:
 
     stage: Stage
     fabric: Fabric
-    network: Network
+    network: Chain
     forward: Any
     objective: Objective
     optimizer: torch.optim.Optimizer
     decay: Callable[[], None]
-    order: Order
-    batch: Callable[[Any], Batch]
+    steps: Steps
+    work: Callable[[int], Work]
     validate: Callable[[], dict[str, float]] | None
     seed: int
     save_file: Path
@@ -116,14 +153,14 @@ def train(training: Training, progress: Progress) -> State:
         InterruptedRunError: SIGINT or SIGTERM; the state is saved.
     """
     state = restore(training)
-    total = training.order.total
+    total = training.steps.total
     peak_rates = [group["lr"] for group in training.optimizer.param_groups]
     training.network.train()
     saved = time.perf_counter()
     with (
         stop_on_signals() as stop,
         progress.bar(training.stage.name, total, state.step) as bar,
-        Ahead(_batches(training, state.step)) as batches,
+        Ahead(_ahead(training, state.step)) as works,
     ):
         while state.step < total and not _patience_is_over(training, state):
             start = time.perf_counter()
@@ -131,12 +168,12 @@ def train(training: Training, progress: Progress) -> State:
             for group, peak in zip(training.optimizer.param_groups, peak_rates, strict=True):
                 group["lr"] = peak * factor
             with part("data"):
-                tokens, parts = next(batches)
-            loss = update(training, parts, state.step)
-            record(training, state, tokens, loss, peak_rates[0] * factor)
+                work = next(works)
+            measured = update(training, work.pieces, state.step)
+            record(training, state, work.num_tokens, measured, peak_rates[0] * factor)
             now = time.perf_counter()
             state.seconds += now - start
-            bar.advance(1, tokens, f"loss {loss:.3f}")
+            bar.advance(1, work.num_tokens, f"loss {measured['loss']:.3f}")
             stepped()
             if stop.signal_number is not None:
                 save(training, state, peak_rates)
@@ -151,17 +188,14 @@ def train(training: Training, progress: Progress) -> State:
     return state
 
 
-def _batches(training: Training, step: int) -> Iterator[tuple[int, list[Batch]]]:
-    """Tokens of each update from a step on, and its batch in parts that fit in memory."""
-    order, limit = training.order, training.stage.micro_batch_tokens
-    for number in range(step, order.total):
-        rows = order.rows(number)
-        parts = [rows] if limit is None else cut(rows, order.lengths, limit)
-        yield order.num_tokens(rows), [training.batch(part) for part in parts]
+def _ahead(training: Training, step: int) -> Iterator[Work]:
+    """What each update works on, from a step on."""
+    for number in range(step, training.steps.total):
+        yield training.work(number)
 
 
-def update(training: Training, parts: Sequence[Batch], step: int) -> float:
-    """One update, by a batch in parts whose gradients add up. Returns the batch's loss before it.
+def update(training: Training, pieces: Sequence[Piece], step: int) -> dict[str, float]:
+    """One update, by pieces whose gradients add up. Returns what was measured before it.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -169,15 +203,17 @@ def update(training: Training, parts: Sequence[Batch], step: int) -> float:
     # Seeding each step makes its dropout a function of seed and step: nothing to save or restore.
     torch.manual_seed(derive_seed("dropout", training.seed, step))
     training.optimizer.zero_grad(set_to_none=True)
-    device, num_rows = training.fabric.device, sum(len(batch.rows) for batch in parts)
-    loss = 0.0
-    for batch in parts:
-        measured = training.objective.backward(training.forward, batch.to(device))["loss"]
-        loss += measured * len(batch.rows) / num_rows
+    device, num_rows = training.fabric.device, sum(len(piece.rows) for piece in pieces)
+    measured: dict[str, float] = {}
+    for piece in pieces:
+        found = training.objective.backward(training.forward, piece.to(device))
+        for name, value in found.items():
+            measured[name] = measured.get(name, 0.0) + value * len(piece.rows) / num_rows
+    loss = measured["loss"]
     if not math.isfinite(loss):
         raise TrainingError(
             f"stage {training.stage.name!r}, step {step + 1}: the loss is {loss}, on rows "
-            f"{parts[0].rows.tolist()[:8]} of {training.stage.data!r}. A learning rate a third as "
+            f"{pieces[0].rows.tolist()[:8]} of {training.stage.data!r}. A learning rate a third as "
             f"large, or precision float32 (HEADSTART_PRECISION=float32), is the usual remedy; the "
             f"state before this step is kept."
         )
@@ -185,22 +221,25 @@ def update(training: Training, parts: Sequence[Batch], step: int) -> float:
         if training.stage.clip:
             clip_gradients(training.network.parameters(), training.stage.clip)
         training.optimizer.step()
-    return loss
+    return measured
 
 
-def record(training: Training, state: State, tokens: int, loss: float, rate: float) -> None:
-    """Count the update, log its loss now and then, and validate at the end of an epoch."""
-    step, total = state.step, training.order.total
+def record(
+    training: Training, state: State, tokens: int, measured: dict[str, float], rate: float
+) -> None:
+    """Count the update, log what it measured now and then, validate at the end of an epoch."""
+    step, total = state.step, training.steps.total
     state.step += 1
     state.tokens += tokens
-    state.loss_sum += loss
-    state.loss_count += 1
-    ends_epoch = training.order.ends_epoch(step)
+    for name, value in measured.items():
+        total_so_far, count = state.sums.get(name, (0.0, 0))
+        state.sums[name] = (total_so_far + value, count + 1)
+    ends_epoch = training.steps.ends_epoch(step)
     validated = training.validate is not None and ends_epoch
     if validated or state.step % max(1, total // LOG_POINTS) == 0 or state.step == total:
-        point = {"step": state.step, "loss": state.loss_sum / state.loss_count}
-        state.log.append(point | {"learning_rate": rate})
-        state.loss_sum, state.loss_count = 0.0, 0
+        means = {name: value / count for name, (value, count) in state.sums.items()}
+        state.log.append({"step": state.step, **means, "learning_rate": rate})
+        state.sums = {}
     if validated:
         _validate(training, state)
 
@@ -232,7 +271,7 @@ def _patience_is_over(training: Training, state: State) -> bool:
 def _how_to_go_on(training: Training, state: State) -> str:
     return (
         f"stopped in stage {training.stage.name!r} after step {state.step} of "
-        f"{training.order.total}; the state is saved. The same command goes on from there."
+        f"{training.steps.total}; the state is saved. The same command goes on from there."
     )
 
 

@@ -115,6 +115,15 @@ def open_trained(folder: str | Path) -> Trained:
     )
 
 
+def answers(folder: Path) -> bool:
+    """Whether a folder that a stage left holds a head that answers, rather than a backbone alone.
+
+    Raises:
+        CheckpointError: see `open_trained`.
+    """
+    return _description(folder).get("task") == "classify"
+
+
 def _carrying(folder: Path, description: dict[str, Any], network: Network) -> Network:
     """A folder's network with the prefix or the bottlenecks that lie beside it."""
     base = Base(
@@ -129,6 +138,26 @@ def _carrying(folder: Path, description: dict[str, Any], network: Network) -> Ne
 
 
 def _describe(folder: Path) -> dict[str, Any]:
+    """What a folder with a head says about it."""
+    file, description = folder / DESCRIPTION, _description(folder)
+    task = description.get("task", "classify")
+    if task != "classify":
+        raise CheckpointError(
+            f"{folder}: was pre-trained ({task}), so it holds a backbone and no head that answers. "
+            f"Train one on it: headstart transfer --backbone {folder} ..."
+        )
+    wrong = [
+        f"{file}, {key}: is missing or no {kind}. {REPAIR}"
+        for key, (kind, holds) in FIELDS.items()
+        if not holds(description.get(key))
+    ]
+    if wrong:
+        raise CheckpointError(wrong)
+    return description
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """What a folder says about itself, of a schema that is known."""
     file = folder / DESCRIPTION
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
@@ -150,13 +179,6 @@ def _describe(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: cannot be read: {error.strerror}.") from None
     if schema != SCHEMA:
         raise CheckpointError(f"{file}: has schema {schema!r}; this headstart reads {SCHEMA!r}.")
-    wrong = [
-        f"{file}, {key}: is missing or no {kind}. {REPAIR}"
-        for key, (kind, holds) in FIELDS.items()
-        if not holds(description.get(key))
-    ]
-    if wrong:
-        raise CheckpointError(wrong)
     return description
 
 

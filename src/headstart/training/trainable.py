@@ -17,7 +17,8 @@ from torch import nn
 from headstart.errors import RecipeError, nearest
 from headstart.models.attach import carried
 from headstart.models.attach import matches as rules_name
-from headstart.models.network import Network
+from headstart.models.chain import Chain
+from headstart.models.language import TiedHead
 from headstart.recipe import Bottleneck, Lora, Prefix, Stage, adapter_of, parse_train
 from headstart.training.rowwise import RowwiseAdamW, ask_for_rows
 
@@ -102,7 +103,7 @@ def _named(rates: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(HEAD if p == "head" else p, rate) for p, rate in rates.items()]
 
 
-def groups(network: Network, stage: Stage) -> list[Group]:
+def groups(network: Chain, stage: Stage) -> list[Group]:
     """Sort every parameter of the network under the pattern that rules it.
 
     Raises:
@@ -146,7 +147,7 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def _cover_faults(
-    network: Network, stage: Stage, owned: Mapping[str, list[str]], uncovered: list[str]
+    network: Chain, stage: Stage, owned: Mapping[str, list[str]], uncovered: list[str]
 ) -> Iterator[str]:
     place = f"stage {stage.name!r}, train"
     if uncovered:
@@ -168,7 +169,7 @@ def _cover_faults(
             yield f"{place}: {pattern!r} rules no parameter.{nearest(pattern, parts)}"
 
 
-def freeze(network: Network, rules: list[Group]) -> None:
+def freeze(network: Chain, rules: list[Group]) -> None:
     """Let only what has a rate move; parts in which nothing moves stay in eval mode for good."""
     moving = {name for rule in rules if rule.learning_rate > 0 for name in rule.names}
     for name, parameter in network.named_parameters():
@@ -176,7 +177,7 @@ def freeze(network: Network, rules: list[Group]) -> None:
     network.pin_frozen_parts()
 
 
-def optimizer(network: Network, rules: list[Group], stage: Stage) -> RowwiseAdamW:
+def optimizer(network: Chain, rules: list[Group], stage: Stage) -> RowwiseAdamW:
     """AdamW with bias correction (Loshchilov & Hutter 2019) over what moves.
 
     Of a table of words that moves, only the rows that a batch asks for do, see `RowwiseAdamW`.
@@ -199,12 +200,17 @@ def optimizer(network: Network, rules: list[Group], stage: Stage) -> RowwiseAdam
     )
 
 
-def _large_tables(network: Network, batch_tokens: int) -> list[nn.Embedding]:
-    """Tables of which a batch cannot ask for most rows, on a CPU: elsewhere dense is as fast."""
+def _large_tables(network: Chain, batch_tokens: int) -> list[nn.Embedding]:
+    """Tables of which a batch cannot ask for most rows, on a CPU: elsewhere dense is as fast.
+
+    A table that also scores words has a gradient in every row.
+    """
+    scoring = [module.embedding for module in network.modules() if isinstance(module, TiedHead)]
     return [
         module
         for module in network.backbone.modules()
         if isinstance(module, nn.Embedding)
+        and not any(module is other for other in scoring)
         and module.num_embeddings > ROWS_PER_TOKEN * batch_tokens
         and module.weight.device.type == "cpu"
         and not torch.accelerator.is_available()

@@ -1,0 +1,108 @@
+"""One training phase, as plain values, and what can be wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from headstart.errors import unknown_name
+from headstart.recipe.tasks import Classify, Task
+from headstart.recipe.train import (
+    Adapter,
+    Bottleneck,
+    Lora,
+    Prefix,
+    Train,
+    adapter_of,
+    train_faults,
+)
+from headstart.recipe.values import Fraction, Values
+
+
+class Stage(Values):
+    """One training phase: a task, its data, what moves, and for how long.
+
+    Attributes:
+        name: for the log and the report.
+        task: what is asked; a bare name is the task with its defaults.
+        data: a key of the recipe's data, or several whose rows are read as one.
+        train: "all", "head", "top:N" (the last N blocks and the head), or ordered patterns with
+            rates: {"head" = 1e-3, "blocks.5" = 1e-4}; the first that matches a parameter rules, and
+            what none matches stays frozen. "lora:N", "prefix:N" and "adapter:N" add something
+            small to the frozen backbone and train it with the head, "bitfit" trains biases and
+            head (Ben Zaken et al. 2022); these words may stand among patterns too, where the head
+            moves at 1e-3 unless it is named; a table with a `kind` gives an `Adapter` in full.
+        epochs: passes over the data. Exactly one of epochs and steps is given.
+        steps: optimiser updates.
+        learning_rate: peak rate where `train` is a word, for all that moves. Default: 1e-4 for
+            "all" and "top:N"; for what is added and "bitfit" 3e-3, for "prefix:N" 3e-2, with their
+            head, as for "head", at 1e-3.
+        layer_decay: rate of a block = rate of the block above times this (Howard & Ruder 2018).
+        schedule: how the rate falls after the warm-up.
+        warmup: share of the updates over which the rate rises linearly from 0.
+        weight_decay: of AdamW; biases and norms are spared.
+        clip: largest norm of the gradient of all moving parameters together; 0 switches it off.
+        batch_tokens: tokens in a batch, the unit of work of one update.
+        micro_batch_tokens: most tokens that go through the network at once; an update of more
+            goes in parts, whose gradients add up to the same. Default: all at once.
+        recompute: keep only what enters each block, and compute the rest again for the backward
+            pass (Chen et al. 2016): a third more work for a fraction of the memory.
+        validation: share of the rows held out, stratified, to choose the best epoch by.
+        patience: stop after this many epochs without a better validation score.
+        head: "keep" starts from the head of the stage before, "new" from a fresh one; "auto"
+            keeps it where both have the same classes.
+        seed: of this stage's new head, data order and dropout. Default: the recipe's.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+-]*$")]
+    task: Task = Classify(kind="classify")
+    data: str | tuple[str, ...]
+    train: Train = "all"
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=1.0)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1.0)] = 1.0
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: Fraction = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    batch_tokens: Annotated[int, Field(ge=16)] = 1024
+    micro_batch_tokens: Annotated[int, Field(ge=16)] | None = None
+    recompute: bool = False
+    validation: Fraction = 0.0
+    patience: Annotated[int, Field(ge=1)] | None = None
+    head: Literal["auto", "keep", "new"] = "auto"
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def data_names(self) -> tuple[str, ...]:
+        """The data sets that are read."""
+        return (self.data,) if isinstance(self.data, str) else self.data
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """What the stage adds to the backbone, None where nothing."""
+        if isinstance(self.train, Lora | Prefix | Bottleneck):
+            return self.train
+        words = [self.train] if isinstance(self.train, str) else self.train
+        return next((made for word in words if (made := adapter_of(word)) is not None), None)
+
+
+def stage_faults(place: str, stage: Mapping[str, Any], known: list[str]) -> Iterator[str]:
+    """Faults between the keys of a stage, and between it and the data sets that are known."""
+    data = stage.get("data")
+    names = [data] if isinstance(data, str) else data if isinstance(data, (list, tuple)) else []
+    for name in names:
+        if isinstance(name, str) and name not in known:
+            yield unknown_name(f"{place}.data", "data set", name, known)
+    if len(set(map(str, names))) < len(names) or (not names and isinstance(data, (list, tuple))):
+        yield f"{place}.data: must name one data set or more, each once; got {list(names)}."
+    lengths = [key for key in ("epochs", "steps") if stage.get(key) is not None]
+    if len(lengths) != 1:
+        found = "both" if lengths else "neither"
+        yield f"{place}: exactly one of epochs and steps must be given; found {found}."
+    yield from train_faults(place, stage)
+    if stage.get("patience") is not None and not stage.get("validation"):
+        yield f"{place}.patience: needs rows to watch. Set validation, for example 0.1."

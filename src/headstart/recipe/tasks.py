@@ -1,0 +1,67 @@
+"""What can be asked of a backbone: the values of a stage's `task`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from headstart.recipe.values import Fraction, Values
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Classify(Values):
+    """One label for each text.
+
+    Attributes:
+        kind: "classify".
+        class_weights: "balanced" weighs each class by rows / (classes * rows of the class), as
+            scikit-learn does; a table gives weights by label.
+        label_smoothing: probability mass spread over all classes (Szegedy et al. 2016, section 7).
+    """
+
+    kind: Literal["classify"]
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
+    label_smoothing: Fraction = 0.0
+
+
+class MaskedLm(Values):
+    """Tokens are hidden, and told from those around them (Devlin et al. 2019, section 3.1).
+
+    Attributes:
+        kind: "masked-lm".
+        share: of the tokens, hidden anew each time a text is seen.
+        masked: of the hidden tokens, shown as the mask.
+        random: of the hidden tokens, shown as some other word; what is left is shown as it is.
+    """
+
+    kind: Literal["masked-lm"]
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    masked: Annotated[float, Field(ge=0, le=1)] = 0.8
+    random: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+TASKS: dict[str, type[Values]] = {"classify": Classify, "masked-lm": MaskedLm}
+"""Each kind of task with its values."""
+
+LABELLED = ("classify",)
+"""Kinds that read labels; the others read texts alone."""
+
+
+def _from_name(value: object) -> object:
+    """A bare name stands for the task with its defaults; without a kind it is to classify."""
+    if isinstance(value, str):
+        return {"kind": value}
+    if isinstance(value, dict) and "kind" not in value:
+        return {"kind": "classify", **value}
+    return value
+
+
+AnyTask = Annotated[Classify | MaskedLm, Field(discriminator="kind")]
+Task = Annotated[AnyTask, BeforeValidator(_from_name)]
+
+
+def reads_labels(task: Any) -> bool:
+    """Whether a task's rows need labels."""
+    return task.kind in LABELLED
