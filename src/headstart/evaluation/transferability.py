@@ -38,6 +38,9 @@ KEPT_VARIANCE = 0.8
 NOISE = np.logspace(-10, 4, 113)
 """Ratios of noise to signal that LogME looks at, in units of the largest squared singular value."""
 
+ROUNDING = 1e-6
+"""Spread, as a share of the features' size, that is nothing but the rounding of float32."""
+
 BLOCK = 512
 """Rows whose neighbours are looked for at a time."""
 
@@ -114,12 +117,12 @@ def h_score(features: Floats, classes: Classes) -> float:
     from sklearn.covariance import ledoit_wolf_shrinkage
 
     centred = np.asarray(features, dtype=np.float64)
+    if _alike(centred):
+        return 0.0
     centred = centred - centred.mean(0)
     num_rows, width = centred.shape
     spread = centred.T @ centred / num_rows
     variance = np.trace(spread) / width
-    if variance == 0:
-        return 0.0
     share = float(ledoit_wolf_shrinkage(centred, assume_centered=True))
     targets = _one_hot(classes)
     means = targets.T @ centred / np.sqrt(targets.sum(0) * num_rows)[:, None]
@@ -174,7 +177,7 @@ def nleep(features: Floats, classes: Classes) -> float:
             f"{len(features)}."
         )
     features = np.asarray(features, dtype=np.float64)
-    if not features.std(0).any():
+    if _alike(features):
         return leep(np.ones((len(features), 1)), classes)
     reduced = PCA(KEPT_VARIANCE, svd_solver="full").fit_transform(features)
     reduced /= reduced.std()  # so that the floor of the Gaussians' variance is always as low
@@ -284,6 +287,11 @@ def similarity(source: Floats, target: Floats) -> float:
     ours, theirs = (np.asarray(v, dtype=np.float64).mean(0) for v in (source, target))
     lengths = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
     return float(ours @ theirs) / lengths if lengths > 0 else 0.0
+
+
+def _alike(features: NDArray[np.float64]) -> bool:
+    """Whether all rows are the same up to rounding, so that what differs tells nothing."""
+    return bool((features.std(0) <= ROUNDING * np.sqrt((features**2).mean())).all())
 
 
 def _one_hot(classes: Classes) -> NDArray[np.float64]:

@@ -171,15 +171,14 @@ def _with_mean_ranks(candidates: Sequence[Candidate]) -> list[Candidate]:
 def _judge(what: str, candidates: Sequence[Candidate], by: str | None) -> tuple[str, str]:
     """What orders, and why that is not what was asked for."""
     known = BACKBONE_MEASURES if what == "backbones" else SOURCE_MEASURES
-    own = JUDGES[what]
-    if by in (None, MEAN_RANK):
-        return by or own, ""
-    if by not in known:
-        return own, f"{title(by)} says nothing of {what}"
-    lacking = [c.name for c in candidates if by not in c.scores]
+    judge, note = by or JUDGES[what], ""
+    if judge not in (*known, MEAN_RANK):
+        judge, note = JUDGES[what], f"{title(judge)} says nothing of {what}"
+    lacking = [c.name for c in candidates if judge != MEAN_RANK and judge not in c.scores]
     if lacking:
-        return MEAN_RANK, f"{title(by)} is not computed for {', '.join(lacking)}"
-    return by, ""
+        note = f"{title(judge)} is not computed for {', '.join(lacking)}"
+        judge = MEAN_RANK
+    return judge, note
 
 
 def title(measure: str) -> str:
