@@ -40,7 +40,7 @@ def read_csv(path: Path) -> Pieces:
             spreadsheet does, the header being row 1.
     """
     check_text(path)
-    return Pieces(_tables(path, _delimiter(path), quoted=True), "row")
+    return Pieces(_tables(path, delimiter_of(path), quoted=True), "row")
 
 
 def read_tsv(path: Path) -> Pieces:
@@ -98,7 +98,8 @@ def _count(path: Path, *, quoted: bool) -> tuple[int, int, int]:
     return count, width, with_quotes
 
 
-def _delimiter(path: Path) -> str:
+def delimiter_of(path: Path) -> str:
+    """What separates the fields of a csv file, by its header."""
     with open_text(path) as file:
         header = re.sub(r'"[^"]*"', "", next((line for line in file if line.strip()), ""))
     return next((mark for mark in (",", ";", "\t", "|") if mark in header), ",")

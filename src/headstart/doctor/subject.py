@@ -37,12 +37,14 @@ class Subject:
         rows: N examples.
         named: what the user calls a row, by its number, such as "row 17" or "pos/12_7.txt".
         tokens: its texts as tokens of the planned backbone, where they are known.
+        numbered: whether a row's number alone says where it is; else details name each row.
     """
 
     key: str
     rows: Examples
     named: Callable[[int], str]
     tokens: Tokens | None = None
+    numbered: bool = True
 
     @property
     def name(self) -> str:
@@ -99,8 +101,14 @@ class Subject:
         Args:
             message: what was found; the data set's name is put before it.
             places: (K,) of the rows, all of them.
-            details: about each of them, or none.
+            details: about each of them, or none; what the user calls the row is put before it.
         """
+        if details or not self.numbered:
+            said = details or [""] * len(places)
+            names = [self.row(place) for place in places.tolist()]
+            details = tuple(
+                f"{name}: {what}" if what else name for name, what in zip(names, said, strict=True)
+            )
         return Finding(
             kind=kind,
             message=f"{self.name}: {message}",
