@@ -143,7 +143,7 @@ def test_json_is_the_verdict_and_nothing_else(transfer, tmp_path):
     assert done.code == 0
     assert done.out == (tmp_path / "out" / "verdict.json").read_text(encoding="utf-8")
     verdict = json.loads(done.out)
-    assert verdict["schema"] == "headstart.verdict/1"
+    assert verdict["schema"] == "headstart.verdict/2"
     assert [arm["seeds"] for arm in verdict["arms"]] == [2, 1]
     assert verdict["command"].startswith("headstart transfer --source films.csv")
 

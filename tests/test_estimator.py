@@ -13,7 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
 from headstart import Classifier
-from headstart.training import stage
+from headstart.training.progress import Silent
 from headstart.verdict import arms
 from tests.conftest import FILLER, PRODUCT, reviews
 
@@ -58,8 +58,8 @@ def test_cross_validation_trains_the_source_once(classifier, monkeypatch):
     monkeypatch.setattr(arms, "SOURCE", source)
     monkeypatch.setattr("headstart.estimator.SOURCE", source)
     trained = []
-    real = stage.train
-    monkeypatch.setattr(stage, "train", lambda t, p: trained.append(t.stage.name) or real(t, p))
+    real = Silent.bar
+    monkeypatch.setattr(Silent, "bar", lambda *a, **k: trained.append(a[1]) or real(*a, **k))
     classifier.set_params(source=reviews(331, 3, FILLER), epochs=4)
     scores = cross_val_score(classifier, TEXTS, LABELS, cv=3)
     assert len(scores) == 3 and min(scores) > 0.8

@@ -74,9 +74,10 @@ def transfer(
     backbone: str = DEFAULT_BACKBONE,
     pooling: str = "auto",
     max_length: int | None = None,
-    arms: str | Sequence[str] = ("target", "source", "source+target"),
+    arms: str | Sequence[str] | None = None,
     labels: int | None = None,
-    seeds: int = 1,
+    seeds: int | None = None,
+    folds: int | None = None,
     out: str | Path | None = None,
     profile: bool = False,
     command: str | None = None,
@@ -86,7 +87,8 @@ def transfer(
 
     Args:
         source: many labelled rows: a path, a pandas frame, a list of (text, label), a Hugging Face
-            dataset, or anything else that `headstart.data.table.read` takes.
+            dataset, or anything else that `headstart.data.table.read` takes. Several sources, each
+            compared alone and all together: a list of paths, or of frames.
         target: the labelled rows at hand, likewise.
         test: labelled rows to judge by. Default: a stratified fifth of the target is held out.
         text: name of the text column, or one for each data set; guessed when unambiguous.
@@ -96,9 +98,14 @@ def transfer(
         backbone: a folder, a hub name, or the model of an installed package.
         pooling: "auto", "cls", "mean", "last" or "family".
         max_length: longest text in tokens. Default: the checkpoint's.
-        arms: which ways to compare.
+        arms: which ways to compare: `headstart.verdict.arms.TITLES` lists them. Default: the
+            baselines, the target alone, the source alone, and the source and then the target.
         labels: how many target labels to train on. Default: all.
-        seeds: repeats of what is trained on the target.
+        seeds: repeats of what is trained on the target. Default: 1; with folds over at most 64
+            rows 3.
+        folds: without test rows: parts of the target that judge in turn, each by models trained on
+            the others; 0 holds out a fifth instead. Default: 3 or 5 folds below 2,000 rows where
+            all labels are trained on, else 0.
         out: output folder. Default: nothing is written outside the cache.
         profile: tell where the time went, and leave profile.txt and trace.json in `out`.
         command: how this run was asked for, as the report shows it.
@@ -107,38 +114,39 @@ def transfer(
     Raises:
         UserError: with every fault that was found in what was asked.
     """
-    from headstart.errors import RecipeError
     from headstart.training.stage import Workshop
-    from headstart.verdict.arms import build_arms, parse_arms, stages_of
+    from headstart.verdict.arms import build_arms
     from headstart.verdict.compare import compare_arms
+    from headstart.verdict.plan import Asked, num_seeds, plan
     from headstart.verdict.rows import check_classes, describe, read_rows
 
-    names = parse_arms(arms)
-    if seeds < 1:
-        raise RecipeError(f"seeds: must be 1 or more; got {seeds}.")
-    widest = "source+target" if any("source" in name for name in names) else "target"
-    given = {"target": target} | ({} if test is None else {"test": test})
-    if widest != "target":
-        given = {"source": source} | given
-    maps = {"source": source_map, "target": target_map, "test": target_map}
+    asked = Asked(arms, labels, seeds, folds, tests=test is not None)
+    given, planned = plan(asked, source, {"target": target, "test": test})
+    maps = {"target": target_map, "test": target_map}
     values = {
         "backbone": backbone,
         "pooling": pooling,
         "max_length": max_length,
-        "data": {k: _data(k, v, text, label, maps[k], labels) for k, v in given.items()},
-        "stage": [stage.model_dump() for stage in stages_of(widest, labels or 1)],
+        "data": {
+            name: _data(name, rows, text, label, maps.get(name, source_map), labels)
+            for name, rows in given.items()
+        },
+        "stage": [stage.model_dump() for stage in planned.stages],
         "test": "target" if test is None else "test",
     }
     common = Recipe.from_values(values, "transfer")
     shop = Workshop(_progress(progress))
     with _held(out) as folder, _profiled(profile, folder, shop.progress):
         shop.checkpoint(common.backbone)  # a wrong name is told before any data is read
-        rows = read_rows(common, given)
-        check_classes(rows, source_answers="source" in names)
+        rows = read_rows(common, given, folds=folds)
+        check_classes(rows, source_answers=bool(planned.answering), sources=planned.answering)
         available = len(rows.drawn(common)["target"])
         for line in describe(rows, available):
             shop.progress.say(line)
-        built = build_arms(names, common, labels=available, label_limit=labels, seeds=seeds)
+        repeats = num_seeds(asked, rows)
+        built = build_arms(
+            planned.names, common, labels=available, label_limit=labels, seeds=repeats
+        )
         comparison = compare_arms(built, rows, shop)
         return _leave(comparison, folder, command or _python_call("transfer", backbone=backbone))
 
@@ -196,10 +204,11 @@ def _data(
 
 
 def _column(columns: Columns, name: str) -> str | None:
-    """The column of one data set; test rows have the target's columns."""
+    """The column of one data set; test rows have the target's columns, sources the source's."""
     if columns is None or isinstance(columns, str):
         return columns
-    return columns.get(name, columns.get("target") if name == "test" else None)
+    kind = "target" if name in ("target", "test") else "source"
+    return columns.get(name, columns.get(kind))
 
 
 def _python_call(function: str, **arguments: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,25 +9,25 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from headstart.commands.cache import cache_command
+from headstart.commands.explain import explain_command
 from headstart.commands.export import export_command
 from headstart.commands.generate import generate_command
 from headstart.commands.models import models_command
+from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, option
 from headstart.commands.rank import rank_command
-from headstart.commands.values import columns, pairs
+from headstart.commands.showing import show
+from headstart.commands.transfer import transfer_command
 from headstart.errors import (
     HeadstartError,
     InterruptedRunError,
     UserError,
 )
-from headstart.recipe import DEFAULT_BACKBONE, Recipe
-
-if TYPE_CHECKING:
-    from headstart.verdict.judge import Verdict
+from headstart.recipe import Recipe
 
 app = typer.Typer(
     name="headstart",
@@ -42,38 +41,7 @@ app = typer.Typer(
 )
 
 
-def _text(metavar: str, what: str, **more: Any) -> Any:
-    """An option's line in the help."""
-    return typer.Option(metavar=metavar, help=what, **more)
-
-
-SOURCE = _text("FILE|DIR", "Rows with many labels: a csv, tsv, jsonl or parquet file, or an "
-               "aclImdb folder.")  # fmt: skip
-TARGET = _text("FILE|DIR", "Rows like those the model is for, labelled, few as they may be.")
-TEST = _text("FILE|DIR", "Labelled rows to judge by, with the target's columns. Default: a fifth "
-             "of the target is held out.")  # fmt: skip
-TEXT = _text("COL", "Text column; or source=COL,target=COL. Default: guessed.")
-LABEL = _text("COL", "Label column; or source=COL,target=COL. Default: guessed.")
-SOURCE_MAP = _text("OLD=NEW,...", "Rename the source's labels, as in 1=negative,5=positive. Rows "
-                   "with other labels are left out.")  # fmt: skip
-TARGET_MAP = _text("OLD=NEW,...", "Rename the labels of target and test likewise.")
-BACKBONE = _text("NAME|DIR", "Pre-trained model of texts to start from: a name on the Hugging Face "
-                 "hub, or a folder; headstart models lists the families.")  # fmt: skip
-ARMS = _text("WAY,...", "Ways to compare.")
-LABELS = _text("N", "Train on N target rows only, drawn by seed: what would fewer labels do? "
-               "Default: all.", min=2)  # fmt: skip
-DEMO_LABELS = _text("N", "Target labels to train on, of 1,985.", min=2)
-SEEDS = _text("K", "Repeats with other label draws and random starts; they narrow the interval, "
-              "and cost K times the target's training.", min=1)  # fmt: skip
-POOLING = _text("HOW", "How tokens become one vector: auto (what the checkpoint says), cls, mean, "
-                "last (for decoders), or family (the head that transformers gives its "
-                "classifiers).")  # fmt: skip
-MAX_LENGTH = _text("N", "Longest text in tokens; the rest is cut, and reported. Default: the "
-                   "checkpoint's.", min=4)  # fmt: skip
-JSON = typer.Option("--json", help="Print verdict.json instead of the table.")
-OUT = _text("DIR", "Folder for verdict, report and model; made if needed.")
-PROFILE = typer.Option("--profile", help="Tell where the time went, and leave profile.txt and "
-                       "trace.json in --out.")  # fmt: skip
+DEMO_LABELS = option("N", "Target labels to train on, of 1,985.", min=2)
 RECIPE = typer.Argument(metavar="RECIPE.toml", help="A recipe of stages, in TOML.")
 CHECK = typer.Option("--check", help="Only say whether the recipe is valid; nothing is trained.")
 RUN_JSON = typer.Option("--json", help="Print verdict.json instead of the table; with --check, the "
@@ -81,9 +49,9 @@ RUN_JSON = typer.Option("--json", help="Print verdict.json instead of the table;
 MODEL = typer.Argument(metavar="MODEL", help="The output folder of a run, or a model/ folder.")
 WHAT = typer.Argument(metavar="FILE|-|TEXT...", help="A table file; - for standard input, one text "
                       "a line; or texts.")  # fmt: skip
-FILE_TEXT = _text("COL", "Text column of FILE. Default: guessed.")
+FILE_TEXT = option("COL", "Text column of FILE. Default: guessed.")
 LINES = typer.Option("--json", help="JSON lines instead of csv.")
-OUT_FILE = _text("FILE", "Write to this file, whole or not at all, instead of standard output.")
+OUT_FILE = option("FILE", "Write to this file, whole or not at all, instead of standard output.")
 
 
 def _version(asked: bool) -> None:
@@ -109,54 +77,7 @@ def _root(version: Annotated[bool, VERSION] = False) -> None:
     """
 
 
-@app.command("transfer")
-def transfer_command(
-    source: Annotated[str, SOURCE],
-    target: Annotated[str, TARGET],
-    test: Annotated[str | None, TEST] = None,
-    text: Annotated[str | None, TEXT] = None,
-    label: Annotated[str | None, LABEL] = None,
-    source_map: Annotated[str | None, SOURCE_MAP] = None,
-    target_map: Annotated[str | None, TARGET_MAP] = None,
-    backbone: Annotated[str, BACKBONE] = DEFAULT_BACKBONE,
-    arms: Annotated[str, ARMS] = "target,source,source+target",
-    labels: Annotated[int | None, LABELS] = None,
-    seeds: Annotated[int, SEEDS] = 1,
-    pooling: Annotated[str, POOLING] = "auto",
-    max_length: Annotated[int | None, MAX_LENGTH] = None,
-    out: Annotated[Path, OUT] = Path("runs/transfer"),
-    json: Annotated[bool, JSON] = False,
-    profile: Annotated[bool, PROFILE] = False,
-) -> None:
-    """Carry what a Transformer learns on SOURCE to TARGET, and say what it was worth.
-
-    Three ways are trained and judged on the same test rows:
-
-      target          on the target alone
-      source          on the source alone
-      source+target   on the source; then on the target, first the head with
-                      the encoder frozen, then everything
-
-    verdict.json, report.html, recipe.toml and the best model/ are left in --out.
-
-    Examples:
-
-      headstart transfer --source films.csv --target shop.csv
-      headstart transfer --source films.csv --target shop.csv --labels 256
-      headstart transfer --source films.csv --target stars.csv \\
-          --text source=review,target=body \\
-          --target-map 1=negative,2=negative,4=positive,5=positive
-    """
-    from headstart.api import command_line, transfer
-
-    verdict = transfer(source, target, test=test, text=columns("--text", text),
-                       label=columns("--label", label),
-                       source_map=pairs("--source-map", source_map),
-                       target_map=pairs("--target-map", target_map),
-                       backbone=backbone, arms=arms, labels=labels, seeds=seeds,
-                       pooling=pooling, max_length=max_length, out=out, profile=profile,
-                       command=command_line(sys.argv[1:]))  # fmt: skip
-    _show(verdict, json)
+app.command("transfer")(transfer_command)
 
 
 @app.command("run")
@@ -183,7 +104,7 @@ def run_command(
     from headstart.api import command_line, run
 
     verdict = run(recipe, out=out, profile=profile, command=command_line(sys.argv[1:]))
-    _show(verdict, json)
+    show(verdict, json)
 
 
 def _check(recipe: Recipe, path: Path, json: bool) -> None:
@@ -219,7 +140,7 @@ def predict_command(
 def demo_command(
     out: Annotated[Path, OUT] = Path("runs/demo"),
     labels: Annotated[int, DEMO_LABELS] = 256,
-    seeds: Annotated[int, SEEDS] = 1,
+    seeds: Annotated[int | None, SEEDS] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Film reviews to product reviews: the main job on real data, in minutes.
@@ -237,42 +158,15 @@ def demo_command(
     from headstart.demo import demo, next_commands
 
     verdict = demo(out, labels=labels, seeds=seeds, command=command_line(sys.argv[1:]))
-    _show(verdict, json, next_commands(out))
+    show(verdict, json, next_commands(out))
 
 
+app.command("explain")(explain_command)
 app.command("export")(export_command)
 app.command("generate")(generate_command)
 app.command("models")(models_command)
 app.command("rank")(rank_command)
 app.command("cache")(cache_command)
-
-
-def _show(verdict: Verdict, json: bool, then: str | None = None) -> None:
-    """Print a verdict: its JSON, or the table, what it rests on, where things are, what to try."""
-    if json:
-        print(verdict.to_json(), end="")
-        return
-    from headstart.report.text import footnotes, verdict_table
-
-    print(verdict_table(verdict.values))
-    print()
-    print(footnotes(verdict.values))
-    assert verdict.folder is not None, "every command has an output folder"
-    print()
-    for name, what in (("report.html", "the whole story, for a browser"),
-                       ("verdict.json", "the same, for machines"),
-                       ("recipe.toml", "the winner, to run again or change"),
-                       ("model/", "the winner, trained")):  # fmt: skip
-        place = f"{shown(verdict.folder / name)}{'/' if name.endswith('/') else ''}"
-        print(f"  {place:<32}  {what}")
-    folder = shown(verdict.folder)
-    print(then or f'\nNext:\n  headstart predict {shlex.quote(folder)} "a text of yours"')
-
-
-def shown(path: Path) -> str:
-    """A path as short as it can be from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 class _StoppedError(BaseException):

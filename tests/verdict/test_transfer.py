@@ -13,8 +13,8 @@ from tests.conftest import FILLER, PRODUCT, reviews
 import headstart
 from headstart.errors import DataError, RecipeError, UserError
 from headstart.recipe import Recipe
-from headstart.training import stage
-from headstart.verdict import arms
+from headstart.training.progress import Silent
+from headstart.verdict import arms, trials
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,22 @@ def quick(monkeypatch):
         update={"learning_rate": 3e-3, "batch_tokens": 64, "epochs": 12.0}
     )
     monkeypatch.setattr(arms, "SOURCE", source)
+
+
+class Heard(Silent):
+    """Remembers the titles of all bars: each stage that is trained opens one of its name."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def bar(self, title, total, done=0):
+        self.titles.append(title)
+        return super().bar(title, total, done)
+
+    def trained(self) -> list[str]:
+        stages = [t for t in self.titles if t in ("source", "probe", "target", "tune")]
+        self.titles.clear()
+        return sorted(stages)
 
 
 def films(count: int = 331) -> list[tuple[str, str]]:
@@ -41,7 +57,8 @@ def frame(rows, text="text", label="label") -> pd.DataFrame:
 def run(tiny_bert: Path, source=None, target=None, **options) -> headstart.Verdict:
     source = films() if source is None else source
     target = shop() if target is None else target
-    common = {"backbone": str(tiny_bert), "labels": 17, "pooling": "mean", "progress": False}
+    common = {"backbone": str(tiny_bert), "labels": 17, "pooling": "mean", "progress": False,
+              "arms": "target,source,source+target"}  # fmt: skip
     return headstart.transfer(source, target, **(common | options))
 
 
@@ -67,17 +84,14 @@ def test_the_source_helps_and_everything_is_left_behind(tiny_bert, tmp_path):
 
 
 def test_the_source_is_trained_once_for_all_arms_counts_and_runs(tiny_bert, monkeypatch):
-    trained = []
-    real = stage.train
-    monkeypatch.setattr(stage, "train", lambda t, p: trained.append(t.stage.name) or real(t, p))
-    run(tiny_bert, seeds=2)
-    assert sorted(trained) == ["probe"] * 4 + ["source"] + ["target"] * 2 + ["tune"] * 2
-    trained.clear()
-    run(tiny_bert, labels=29)
-    assert sorted(trained) == ["probe", "probe", "target", "tune"]
-    trained.clear()
-    run(tiny_bert, seeds=2)
-    assert trained == []
+    monkeypatch.setattr(trials, "RESTARTS", 0)
+    heard = Heard()
+    run(tiny_bert, seeds=2, progress=heard)
+    assert heard.trained() == ["probe"] * 4 + ["source"] + ["target"] * 2 + ["tune"] * 2
+    run(tiny_bert, labels=29, progress=heard)
+    assert heard.trained() == ["probe", "probe", "target", "tune"]
+    run(tiny_bert, seeds=2, progress=heard)
+    assert heard.titles and heard.trained() == []
 
 
 def test_a_source_with_flipped_labels_hurts_and_is_not_kept(tiny_bert):

@@ -36,18 +36,46 @@ def verdict_table(verdict: Mapping[str, Any]) -> str:
 
 def footnotes(verdict: Mapping[str, Any]) -> str:
     """What the table was measured on, what its figures are, and what was noticed in the data."""
-    test = verdict["data"]["test"]
-    rows = f"{test['rows']:,} test rows"
-    judged = (
-        f"{rows} held out of {test['name']}, a stratified fifth that no way was trained on"
-        if test["held_out"]
-        else f"the {rows} of {test['name']}"
-    )
     figures = (
-        f"Judged on {judged}. Accuracy in % with its 95 % interval; F1 is the mean over the "
-        "classes (macro-F1); time is the training of one seed."
+        f"Judged on {_judged(verdict)}. Accuracy in % with its 95 % interval; F1 is the mean over "
+        "the classes (macro-F1); time is the training of one seed."
     )
-    return "\n".join(wrapped(text) for text in [figures, *_notes(verdict["data"]["findings"])])
+    told = [figures, *_told(verdict), *_notes(verdict["data"]["findings"])]
+    return "\n".join(wrapped(text) for text in told)
+
+
+def _judged(verdict: Mapping[str, Any]) -> str:
+    """By which rows the arms were judged."""
+    test = verdict["data"]["test"]
+    rows, protocol = f"{test['rows']:,} test rows", verdict["protocol"]
+    if protocol["folds"]:
+        repeats = f", {protocol['repeats']} times over" if protocol["repeats"] > 1 else ""
+        return (
+            f"all {test['rows']:,} rows of {test['name']}, each by models trained on the others "
+            f"({protocol['folds']} folds{repeats})"
+        )
+    if test["held_out"]:
+        return f"{rows} held out of {test['name']}, a stratified fifth that no way was trained on"
+    return f"the {rows} of {test['name']}"
+
+
+def _told(verdict: Mapping[str, Any]) -> Iterator[str]:
+    """How the winner was chosen, and which runs learned nothing."""
+    chosen, honest = verdict["chosen_by"], verdict["chosen_by"]["honest"]
+    if len(verdict["arms"]) > 1 and chosen["rows"]:
+        kept = "" if not honest else f" Chosen like this, the winner reaches {points(honest)}."
+        yield (
+            f"The winner was chosen by cross-validation on {chosen['rows']:,} labelled rows; "
+            f"what judges did not choose.{kept}"
+            if not honest
+            else f"The winner was chosen by all folds.{kept}"
+        )
+    for arm in verdict["arms"]:
+        if arm.get("restarts") or arm.get("collapsed"):
+            runs = f"{arm['restarts']} restarted" if arm["restarts"] else ""
+            lost = f"{arm['collapsed']} learned nothing in the end" if arm["collapsed"] else ""
+            said = "; ".join(part for part in (runs, lost) if part)
+            yield f"{arm['title']}: trainings that learned nothing: {said}."
 
 
 def _notes(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:

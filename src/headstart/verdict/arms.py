@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from headstart.errors import RecipeError, unknown_name
 from headstart.recipe import Data, Recipe, Stage
 from headstart.training.trainable import BACKBONE_RATE
 
 TITLES = {
+    "tfidf": "TF-IDF + logistic",
+    "frozen": "frozen + logistic",
     "target": "target only",
     "source": "source only",
     "source+target": "source -> target",
+    "random": "random weights",
 }
+"""Each way, the cheapest first, with its title in the table."""
+
+DEFAULT_ARMS = ("tfidf", "frozen", "target", "source", "source+target")
+
+BASELINES = ("tfidf", "frozen")
+"""Ways that scikit-learn fits, in seconds."""
+
+PREFERRED = ("source+target", "source", "target", "frozen", "random", "tfidf")
+"""Among ways that cannot be told apart the first is kept: what learned from more data."""
+
+ALL = "all"
+"""What all sources together are called, where there are several."""
+
+RESERVED = ("target", "test", "source", ALL)
 
 
 @dataclass(frozen=True)
@@ -25,12 +43,28 @@ class Arm:
         title: as in the table.
         recipes: one for each seed.
         uses_target: whether target labels are trained on.
+        way: the key of `TITLES` that it is one of.
+        sources: the data sets it learns from besides the target.
     """
 
     name: str
     title: str
     recipes: tuple[Recipe, ...]
     uses_target: bool
+    way: str
+    sources: tuple[str, ...]
+
+    @property
+    def kind(self) -> Literal["stages", "frozen", "tfidf"]:
+        """What fits it: stages of headstart, or scikit-learn on features of one kind."""
+        if self.way == "frozen":
+            return "frozen"
+        return "tfidf" if self.way == "tfidf" else "stages"
+
+    @property
+    def rank(self) -> int:
+        """Place among `PREFERRED`."""
+        return PREFERRED.index(self.way)
 
 
 SOURCE = Stage(name="source", data="source", epochs=2)
@@ -72,33 +106,82 @@ PROBE = Stage(name="probe", data="target", train="head", epochs=20, batch_tokens
 """The classic second step: the encoder frozen, the head trained; costs one forward pass."""
 
 
-def stages_of(arm: str, labels: int) -> tuple[Stage, ...]:
-    """The stages of an arm by name.
+def stages_of(way: str, labels: int, sources: Sequence[str] = ("source",)) -> tuple[Stage, ...]:
+    """The stages of a way.
 
-    On the target every arm takes the same steps, the head first and then everything (Kumar et al.
-    2022, arXiv 2202.10054), so that arms differ in the source alone.
+    On the target every way takes the same steps, the head first and then everything (Kumar et al.
+    2022, arXiv 2202.10054), so that ways differ in the source alone. What scikit-learn fits has
+    the stage that comes nearest to it.
+
+    Args:
+        way: a key of `TITLES`.
+        labels: target rows that are trained on.
+        sources: data sets that the source stage reads.
     """
+    data = sources[0] if len(sources) == 1 else tuple(sources)
+    source = SOURCE if data == "source" else SOURCE.model_copy(update={"data": data})
     return {
+        "tfidf": (PROBE,),
+        "frozen": (PROBE,),
         "target": (PROBE, target_stage(labels)),
-        "source": (SOURCE,),
-        "source+target": (SOURCE, PROBE, tune_stage(labels)),
-    }[arm]
+        "random": (PROBE, target_stage(labels)),
+        "source": (source,),
+        "source+target": (source, PROBE, tune_stage(labels)),
+    }[way]
 
 
-def parse_arms(arms: str | Sequence[str]) -> tuple[str, ...]:
+def reads_source(way: str) -> bool:
+    """Whether a way learns from a source."""
+    return "source" in way
+
+
+def expanded(sources: Sequence[str] = ("source",)) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Every arm there can be: its name, with its way and the sources that it learns from.
+
+    With several sources, each of them takes the place of the word source, and so do all together.
+    """
+    arms: dict[str, tuple[str, tuple[str, ...]]] = {}
+    several = len(sources) > 1
+    for way in TITLES:
+        if not reads_source(way):
+            arms[way] = (way, ())
+            continue
+        for name in sources:
+            arms[way.replace("source", name)] = (way, (name,))
+        if several:
+            arms[way.replace("source", ALL)] = (way, tuple(sources))
+    return arms
+
+
+def parse_arms(arms: str | Sequence[str], sources: Sequence[str] = ("source",)) -> tuple[str, ...]:
     """Check the names of the arms asked for.
+
+    Args:
+        arms: names, in a text with commas between them or one by one. With several sources,
+            "source" in a name stands for each of them and for all together.
+        sources: names of the sources.
 
     Raises:
         RecipeError: a name is unknown, or given twice, or there is none.
     """
     names = tuple(a.strip() for a in (arms.split(",") if isinstance(arms, str) else arms))
-    faults = [unknown_name("arms", "way", name, TITLES) for name in names if name not in TITLES]
+    there = expanded(sources)
+    known = {**there, **dict.fromkeys(TITLES)}
+    faults = [unknown_name("arms", "way", name, known) for name in names if name not in known]
     faults += [
         f"arms: {n!r} is given twice." for n in sorted({n for n in names if names.count(n) > 1})
     ]
     if faults or not names:
-        raise RecipeError(faults or "arms: none is given. Known: " + ", ".join(TITLES) + ".")
-    return names
+        raise RecipeError(faults or "arms: none is given. Known: " + ", ".join(known) + ".")
+    asked = [[n] if n in there else [a for a, (way, _) in there.items() if way == n] for n in names]
+    return tuple(dict.fromkeys(name for group in asked for name in group))
+
+
+def title_of(way: str, sources: Sequence[str], several: bool) -> str:
+    """What an arm is called in the table."""
+    if not several or not sources:
+        return TITLES[way]
+    return TITLES[way].replace("source", sources[0] if len(sources) == 1 else "all sources")
 
 
 def build_arms(
@@ -113,24 +196,35 @@ def build_arms(
         label_limit: how many are drawn from those there are; None uses all.
         seeds: repeats of what is trained on the target; each draws its own labels.
     """
+    sources = tuple(name for name in common.data if name not in ("target", "test")) or ("source",)
+    there = expanded(sources)
     arms = []
     for name in names:
-        stages = stages_of(name, labels)
-        uses_target = any(stage.data == "target" for stage in stages)
+        way, own = there[name]
+        stages = stages_of(way, labels, own or ("source",))
+        uses_target = any("target" in names_of(stage) for stage in stages)
         recipes = tuple(
             _recipe(common, stages, seed, label_limit)
             for seed in range(seeds if uses_target else 1)
         )
-        arms.append(Arm(name, TITLES[name], recipes, uses_target))
+        title = title_of(way, own, len(sources) > 1)
+        arms.append(Arm(name, title, recipes, uses_target, way, own))
     return tuple(arms)
+
+
+def names_of(stage: Stage) -> tuple[str, ...]:
+    """The data sets that a stage reads."""
+    return (stage.data,) if isinstance(stage.data, str) else tuple(stage.data)
 
 
 def _recipe(
     common: Recipe, stages: tuple[Stage, ...], seed: int, label_limit: int | None
 ) -> Recipe:
-    fixed = tuple(s.model_copy(update={"seed": 0}) if s.data == "source" else s for s in stages)
-    used = {stage.data for stage in fixed} | {common.test}
-    data: dict[str, Data] = {k: v for k, v in common.data.items() if k in used}
-    if "target" in data and "target" in {s.data for s in fixed}:
+    fixed = tuple(
+        s if "target" in names_of(s) else s.model_copy(update={"seed": 0}) for s in stages
+    )
+    read = {name for stage in fixed for name in names_of(stage)}
+    data: dict[str, Data] = {k: v for k, v in common.data.items() if k in read | {common.test}}
+    if "target" in read:
         data["target"] = data["target"].model_copy(update={"labels": label_limit})
     return common.model_copy(update={"stage": fixed, "seed": seed, "data": data})

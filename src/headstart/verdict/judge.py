@@ -1,59 +1,27 @@
-"""What the transfer was worth: arms judged on the same test rows, and the winner.
+"""What the transfer was worth: arms judged on the same rows, and the winner.
 
-Shapes: S seeds, N test rows, C classes.
+Shapes: S seeds or repeats, N judged rows, C classes.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from headstart.evaluation.intervals import Interval, effect, gain, interval
-from headstart.evaluation.metrics import class_table, confusion
-from headstart.training.kept import StageResult
+from headstart.evaluation.intervals import Interval, effect, gain
+from headstart.verdict.arms import TITLES, reads_source
+from headstart.verdict.results import ArmResult, describe_arm
+from headstart.verdict.sentence import sentence
 
-SCHEMA = "headstart.verdict/1"
-NUM_MISTAKES = 20
+SCHEMA = "headstart.verdict/2"
 
-
-@dataclass(frozen=True)
-class ArmResult:
-    """What one way of transferring gave.
-
-    Attributes:
-        name: as in `--arms`.
-        title: as in the table.
-        labels: target rows trained on.
-        stages: the finished stages of each of S seeds.
-        logits: (N, C) of each seed's last stage on the test rows.
-        classes: the C class names.
-    """
-
-    name: str
-    title: str
-    labels: int
-    stages: tuple[tuple[StageResult, ...], ...]
-    logits: tuple[Tensor, ...]
-    classes: tuple[str, ...]
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """(S, N) int64 predicted class."""
-        return torch.stack([logits.argmax(-1) for logits in self.logits]).numpy()
-
-    @property
-    def seconds(self) -> float:
-        """Training time of one seed, the mean over seeds; shared stages count in full."""
-        per_seed = [sum(s.record["seconds"] for s in stages) for stages in self.stages]
-        return float(np.mean(per_seed))
+REFERENCE = "target"
+"""The way that the others are measured against."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +38,7 @@ class Verdict:
 
     @property
     def winner(self) -> str:
-        """Name of the best arm."""
+        """Name of the arm whose model is kept."""
         return self.values["winner"]
 
     @property
@@ -85,7 +53,8 @@ class Verdict:
 
     @property
     def gain(self) -> Interval | None:
-        """Accuracy of source -> target minus target only; None where either was not run."""
+        """Accuracy with the source minus without, target labels in both; None where either was
+        not run. With several sources it is that of the one that cross-validation chooses."""
         found = self.values["gain"]
         return Interval(**found) if found else None
 
@@ -105,124 +74,85 @@ class Verdict:
         return f"Verdict(winner={self.winner!r}: {self.sentence})"
 
 
+def measured(result: ArmResult) -> bool:
+    """Whether the gain over the target alone tells what a source was worth: both use labels."""
+    return reads_source(result.way) and result.labels > 0
+
+
+def harmful_source(results: Sequence[ArmResult], truth: np.ndarray, with_source: str) -> bool:
+    """Whether the judged rows say that the source hurts: the interval of the gain is below zero."""
+    worth = _gain_over(results, truth, with_source, REFERENCE)
+    return worth is not None and effect(worth) == "hurts"
+
+
 def judge(
-    results: Sequence[ArmResult], truth: np.ndarray, winner: str | None = None
+    results: Sequence[ArmResult],
+    truth: np.ndarray,
+    *,
+    winner: str,
+    with_source: str | None = None,
 ) -> dict[str, Any]:
-    """Compare arms on the test rows.
+    """Compare arms on the judged rows.
 
     Args:
         results: what each arm gave.
-        truth: (N,) class of each test row, in the order of the arms' classes.
-        winner: the arm to keep, where that is not for the figures to decide.
+        truth: (N,) class of each judged row, in the order of the arms' classes.
+        winner: the arm that is kept; chosen by other rows.
+        with_source: the arm whose gain over the target alone is the verdict's.
 
     Returns:
-        The keys schema, sentence, winner, arms, gain, negative_transfer of verdict.json.
+        The keys schema, sentence, winner, arms, gain, gains, negative_transfer of verdict.json.
     """
-    by_name = {result.name: result for result in results}
-    worth = None
-    if {"target", "source+target"} <= by_name.keys():
-        with_source, without = by_name["source+target"], by_name["target"]
-        worth = gain("accuracy", with_source.predictions, without.predictions, truth)
-    harmful = worth is not None and effect(worth) == "hurts"
-    arms = [_arm(result, truth) for result in results]
-    # Where the source hurts, an arm without it is kept even if a lucky one with it looks best.
-    candidates = [a for a in arms if not harmful or "source" not in a["name"]]
-    best = max(candidates, key=lambda arm: arm["accuracy"]["mean"])
-    kept = next((arm for arm in arms if arm["name"] == winner), best)
+    arms = {result.name: describe_arm(result, truth) for result in results}
+    worth = None if with_source is None else _gain_over(results, truth, with_source, REFERENCE)
+    if worth is None:
+        with_source = None
+    plain = None if winner == "tfidf" else _gain_over(results, truth, "tfidf", winner)
+    said = sentence(
+        worth,
+        arms[winner],
+        with_source=arms[with_source] if with_source else None,
+        baseline=plain,
+        several=len(results) > 1,
+    )
     return {
         "schema": SCHEMA,
-        "sentence": sentence(worth, kept),
-        "winner": kept["name"],
-        "arms": arms,
+        "sentence": said,
+        "winner": winner,
+        "arms": list(arms.values()),
         "gain": None if worth is None else vars(worth).copy(),
-        "negative_transfer": harmful,
+        "gains": gains(results, truth, winner),
+        "negative_transfer": worth is not None and effect(worth) == "hurts",
     }
 
 
-def _arm(result: ArmResult, truth: np.ndarray) -> dict[str, Any]:
-    scores = {}
-    for metric in ("accuracy", "macro_f1"):
-        found = interval(metric, result.predictions, truth)
-        scores[metric] = {"mean": found.value, "low": found.low, "high": found.high}
-    return {
-        "name": result.name,
-        "title": result.title,
-        "labels": result.labels,
-        **scores,
-        "seeds": len(result.stages),
-        "seconds": result.seconds,
-        "stages": [stage.digest for stages in result.stages for stage in stages],
-    }
-
-
-def sentence(worth: Interval | None, winner: Mapping[str, Any]) -> str:
-    """Say what the source was worth in points of accuracy, or, without both arms, who won."""
-    if worth is None:
-        accuracy = winner["accuracy"]
-        return (
-            f"{winner['title']} reaches {100 * accuracy['mean']:.1f} % accuracy "
-            f"[{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]."
-        )
-    points = f"{100 * worth.value:+.1f} points [{100 * worth.low:.1f}, {100 * worth.high:.1f}]"
-    if effect(worth) == "helps":
-        return f"The source helps: {points} over target only."
-    if effect(worth) == "hurts":
-        return (
-            f"The source hurts (negative transfer): {points} against target only. "
-            "The model kept is one without it."
-        )
-    return (
-        f"Whether the source helps is open: {points} over target only, and the interval holds "
-        "zero. More test rows or more seeds would narrow it."
-    )
-
-
-def describe_winner(result: ArmResult, truth: np.ndarray, texts: Sequence[str]) -> dict[str, Any]:
-    """Confusion, per-class table and the most confident mistakes of the winner's first seed."""
-    probabilities = result.logits[0].softmax(-1)
-    confidence, predicted = (t.numpy() for t in probabilities.max(-1))
-    wrong = np.flatnonzero(predicted != truth)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:NUM_MISTAKES]
-    mistakes = [
-        {
-            "text": texts[int(row)],
-            "truth": result.classes[truth[row]],
-            "predicted": result.classes[predicted[row]],
-            "probability": float(confidence[row]),
-            "row": int(row),
-        }
-        for row in wrong
-    ]
-    counts = confusion(predicted, truth, len(result.classes))
-    return {
-        "confusion": {"classes": list(result.classes), "counts": counts.tolist()},
-        "classes": class_table(predicted, truth, result.classes),
-        "mistakes": mistakes,
-    }
-
-
-def describe_stages(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """Each finished stage once, with the arms that share it."""
-    found: dict[str, dict[str, Any]] = {}
-    keys = ("name", "seed", "seconds", "steps", "tokens", "tokens_per_second",
-            "peak_memory_bytes", "trainable", "log")  # fmt: skip
+def gains(results: Sequence[ArmResult], truth: np.ndarray, winner: str) -> list[dict[str, Any]]:
+    """What each difference between two arms tells: the sources, the pre-training, the baselines."""
+    pairs: list[tuple[str, str, str]] = []
     for result in results:
-        for stage in (stage for stages in result.stages for stage in stages):
-            entry = {key: stage.record[key] for key in keys}
-            entry |= {"digest": stage.digest, "arm": [], "cached": stage.reused}
-            arms = found.setdefault(stage.digest, entry)["arm"]
-            if result.name not in arms:
-                arms.append(result.name)
-    return list(found.values())
+        if result.name == REFERENCE or result.way not in TITLES:
+            continue
+        if measured(result):
+            pairs.append(("source", result.name, REFERENCE))
+        elif result.way == "random":
+            pairs.append(("pre-training", REFERENCE, result.name))
+        elif result.way == "tfidf" and winner != result.name:
+            pairs.append(("Transformer", winner, result.name))
+        elif result.way == "frozen":
+            pairs.append(("fine-tuning", REFERENCE, result.name))
+    found = [(what, one, two, _gain_over(results, truth, one, two)) for what, one, two in pairs]
+    return [
+        {"of": what, "arm": one, "over": two, **vars(worth), "effect": effect(worth)}
+        for what, one, two, worth in found
+        if worth is not None
+    ]
 
 
-def machine() -> dict[str, Any]:
-    """What the run ran on."""
-    described = {
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-    }
-    if torch.cuda.is_available():
-        described["gpu"] = torch.cuda.get_device_name()
-    return described
+def _gain_over(
+    results: Sequence[ArmResult], truth: np.ndarray, one: str, two: str
+) -> Interval | None:
+    """Accuracy of one arm minus that of another, on the same rows."""
+    there: Mapping[str, ArmResult] = {result.name: result for result in results}
+    if one not in there or two not in there:
+        return None
+    return gain("accuracy", there[one].predictions, there[two].predictions, truth)

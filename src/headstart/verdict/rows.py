@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from headstart.data.batches import derive_seed
 from headstart.data.draw import draw
@@ -15,6 +18,8 @@ from headstart.data.labels import Labels
 from headstart.data.table import read
 from headstart.errors import DataError
 from headstart.recipe import Data, Recipe
+from headstart.verdict.arms import names_of
+from headstart.verdict.folds import SPLIT_ABOVE, judging_folds
 
 HELD_OUT_SHARE = 0.2
 HELD_OUT_SEED = 0
@@ -24,23 +29,64 @@ SHOWN_CLASSES = 6
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some rows of a data set, known by their places, so that what is computed for all is shared.
+
+    Attributes:
+        whole: the data set.
+        places: (M,) which of its rows; None means all.
+    """
+
+    whole: Examples
+    places: np.ndarray | None = None
+
+    @cached_property
+    def rows(self) -> Examples:
+        """The M rows."""
+        return self.whole if self.places is None else self.whole.take(self.places)
+
+    def take(self, places: np.ndarray) -> Part:
+        """Some rows of these, by their places among them."""
+        return Part(self.whole, places if self.places is None else self.places[places])
+
+    def __len__(self) -> int:
+        return len(self.whole) if self.places is None else len(self.places)
+
+
+@dataclass(frozen=True)
 class Rows:
     """The labelled rows of a recipe.
 
     Attributes:
         train: all rows that may be trained on, by data set.
-        test: rows that no stage sees.
+        test: rows that no stage sees; with folds, all rows of the target.
         held_out: the data set that the test rows were taken from; None where they were given.
         findings: what was noticed and done.
+        folds: where above 0, no rows are kept apart: the target is cut into so many parts, and
+            each is judged by models that were trained on the others.
     """
 
     train: dict[str, Examples]
     test: Examples
     held_out: str | None
     findings: tuple[Finding, ...]
+    folds: int = 0
 
     def drawn(self, recipe: Recipe) -> dict[str, Examples]:
         """What the stages train on: `labels` rows of each data set, drawn by the recipe's seed.
+
+        Raises:
+            DataError: a data set has fewer rows than `labels`.
+        """
+        return {
+            name: rows if places is None else rows.take(places)
+            for name, rows in self.train.items()
+            if name in recipe.data
+            for places in [self.places(recipe, name)]
+        }
+
+    def places(self, recipe: Recipe, name: str) -> np.ndarray | None:
+        """Which rows of a data set are drawn, (M,) ascending; None where all are.
 
         Raises:
             DataError: a data set has fewer rows than `labels`.
@@ -53,11 +99,11 @@ class Rows:
         ]
         if few:
             raise DataError(few)
-        return {
-            name: _draw(self.train[name], data.labels, recipe.seed)
-            for name, data in recipe.data.items()
-            if name in self.train
-        }
+        rows, count = self.train[name], recipe.data[name].labels
+        if count is None or count == len(rows):
+            return None
+        assert rows.labels is not None
+        return draw(rows.labels, count, derive_seed("labels", recipe.seed))[0]
 
 
 def describe(rows: Rows, labelled: int | None = None) -> list[str]:
@@ -67,7 +113,8 @@ def describe(rows: Rows, labelled: int | None = None) -> list[str]:
         labelled: how many of the target's rows are trained on; None means all.
     """
     lines = []
-    for name, part in {**rows.train, "test": rows.test}.items():
+    parts = rows.train if rows.folds else {**rows.train, "test": rows.test}
+    for name, part in parts.items():
         counts = Counter(part.labels or ()).most_common()
         shown = ", ".join(f"{count:,} {label}" for label, count in counts[:SHOWN_CLASSES])
         more = f", and {len(counts) - SHOWN_CLASSES} more classes" if counts[SHOWN_CLASSES:] else ""
@@ -76,23 +123,24 @@ def describe(rows: Rows, labelled: int | None = None) -> list[str]:
         used = f"; {labelled:,} of them are trained on" if few else ""
         path = "" if name == part.name else f"{part.name}, "
         lines.append(f"{name}: {path}{len(part):,} rows{held} ({shown}{more}){used}")
+    if rows.folds:
+        lines.append(
+            f"no test rows: the target is cut into {rows.folds} folds, and each is judged by "
+            "models trained on the others"
+        )
     return lines
 
 
-def _draw(rows: Examples, count: int | None, seed: int) -> Examples:
-    if count is None or count == len(rows):
-        return rows
-    assert rows.labels is not None
-    chosen, _ = draw(rows.labels, count, derive_seed("labels", seed))
-    return rows.take(chosen)
-
-
-def read_rows(recipe: Recipe, given: Mapping[str, Any] | None = None) -> Rows:
+def read_rows(
+    recipe: Recipe, given: Mapping[str, Any] | None = None, *, folds: int | None = 0
+) -> Rows:
     """Read every data set of a recipe and set its test rows aside.
 
     Args:
         given: data in memory by data set name: what `headstart.data.table.read` takes. A data set
             that is not given is read from its path.
+        folds: parts that judge in turn where no test rows are given; 0 holds out a fifth instead,
+            and None takes folds where all rows are to be trained on and there are few.
 
     Raises:
         DataError: a data set cannot be read, or leaves no rows to train or test on.
@@ -108,14 +156,17 @@ def read_rows(recipe: Recipe, given: Mapping[str, Any] | None = None) -> Rows:
             faults += error.faults
     if faults:
         raise DataError(faults)
-    used = {stage.data for stage in recipe.stage}
+    used = {name for stage in recipe.stage for name in names_of(stage)}
     train = {name: rows for name, rows in sets.items() if name in used}
-    judge = recipe.test or recipe.stage[-1].data
+    judge = recipe.test or names_of(recipe.stage[-1])[-1]
     held_out = judge if judge in used else None
     test = sets[judge]
-    if held_out:
+    count = _folds(test, recipe.data[judge].labels, folds) if held_out else 0
+    if held_out and not count:
         train[judge], test = hold_out(train[judge])
     for name in train:
+        if count and name == judge:
+            continue  # rows of the same text share a fold instead
         train[name], finding = remove_duplicates(train[name], test)
         findings += [finding] if finding else []
         if not len(train[name]):
@@ -123,7 +174,16 @@ def read_rows(recipe: Recipe, given: Mapping[str, Any] | None = None) -> Rows:
                 f"{name}: every training row has the text of a test row, so none is left. Give "
                 "test rows that are not among them."
             )
-    return Rows(train, test, held_out, tuple(findings))
+    return Rows(train, test, held_out, tuple(findings), count)
+
+
+def _folds(rows: Examples, labels: int | None, asked: int | None) -> int:
+    """How many folds judge; 0 holds out test rows instead."""
+    if asked is not None:
+        return asked
+    rarest = min(Labels.of(rows.labels or ()).counts.values())
+    few = len(rows) < SPLIT_ABOVE and rarest > 1
+    return judging_folds(len(rows)) if few and labels in (None, len(rows)) else 0
 
 
 def _read(name: str, data: Data, source: Any) -> Examples:
@@ -152,15 +212,18 @@ def hold_out(rows: Examples) -> tuple[Examples, Examples]:
     return rows.take(rest), rows.take(held)
 
 
-def check_classes(rows: Rows, *, source_answers: bool) -> None:
+def check_classes(
+    rows: Rows, *, source_answers: bool, sources: Sequence[str] = ("source",)
+) -> None:
     """Whether source and target fit each other and have something to tell apart.
 
     Args:
         source_answers: whether a model trained on the source alone is to answer for the target;
             else a new head can be trained, and the classes may differ.
+        sources: the data sets that such models are trained on.
 
     Raises:
         DataError: the classes do not fit; says which, and how to map them.
     """
-    if source_answers:
-        check_labels(rows.train["source"], rows.train["target"])
+    for name in sources if source_answers else ():
+        check_labels(rows.train[name], rows.train["target"])

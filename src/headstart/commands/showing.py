@@ -1,0 +1,44 @@
+"""How a verdict is printed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headstart.verdict.judge import Verdict
+
+
+def show(verdict: Verdict, json: bool, then: str | None = None) -> None:
+    """Print a verdict: its JSON, or the table, what it rests on, where things are, what to try.
+
+    Args:
+        verdict: with its folder.
+        json: whether to print verdict.json instead.
+        then: what to try next.
+    """
+    if json:
+        print(verdict.to_json(), end="")
+        return
+    from headstart.report.text import footnotes, verdict_table
+
+    print(verdict_table(verdict.values))
+    print()
+    print(footnotes(verdict.values))
+    assert verdict.folder is not None, "every command has an output folder"
+    print()
+    for name, what in (("report.html", "the whole story, for a browser"),
+                       ("verdict.json", "the same, for machines"),
+                       ("recipe.toml", "the winner, to run again or change"),
+                       ("model/", "the winner, trained")):  # fmt: skip
+        place = f"{shown(verdict.folder / name)}{'/' if name.endswith('/') else ''}"
+        print(f"  {place:<32}  {what}")
+    folder = shown(verdict.folder)
+    print(then or f'\nNext:\n  headstart predict {shlex.quote(folder)} "a text of yours"')
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,180 @@
+"""Every arm, every seed: trained, judged, and cross-validated for the choice.
+
+Where test rows are kept apart, an arm is trained on the labelled rows, once for each seed, and
+answers the test rows; and it is cross-validated inside those rows, in the same folds for all arms,
+for the choice. Where none are, every row of the target is judged by models that did not see it,
+once in each repeat, and the same answers are what the choice goes by.
+
+Shapes: N judged rows, M rows trained on, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headstart.data.batches import derive_seed
+from headstart.training.kept import StageResult
+from headstart.training.stage import Workshop
+from headstart.verdict.arms import Arm
+from headstart.verdict.folds import assign, choice_folds
+from headstart.verdict.results import ArmResult
+from headstart.verdict.rows import Part, Rows
+from headstart.verdict.trials import Trainer, Trial
+
+PROOF_ROWS = 16
+
+
+@dataclass
+class Standing:
+    """What is known of an arm so far.
+
+    Attributes:
+        judged: (N, C) logits of the judged rows, by seed.
+        unseen: (M, C) logits of labelled rows that take part in the choice, by seed; each by a
+            model that did not see it. With folds they are the judged ones.
+        trials: all trainings.
+        stages: finished stages that are kept, by seed.
+        labels: target rows that the judged models were trained on.
+        stopped: why no more is done for it; empty while it is in the race.
+    """
+
+    judged: list[Tensor] = field(default_factory=list)
+    unseen: list[Tensor] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    stages: list[tuple[StageResult, ...]] = field(default_factory=list)
+    labels: int = 0
+    stopped: str = ""
+
+    def seconds(self) -> float:
+        """Mean time of a training."""
+        return float(np.mean([trial.seconds for trial in self.trials])) if self.trials else 0.0
+
+
+class Campaign:
+    """Trains arms by the same protocol.
+
+    Args:
+        arms: what is compared.
+        rows: what is trained on and judged by.
+        shop: trains and keeps stages.
+        classes: the C class names.
+    """
+
+    def __init__(
+        self, arms: Sequence[Arm], rows: Rows, shop: Workshop, classes: tuple[str, ...]
+    ) -> None:
+        self.arms, self.rows, self.shop = tuple(arms), rows, shop
+        self.trainer = Trainer(shop, rows, classes)
+        self.standing = {arm.name: Standing() for arm in arms}
+        self.judged = Part(rows.test)
+
+    def seed(self, arm: Arm, seed: int) -> None:
+        """Train and judge one seed of an arm, and what the choice needs of it."""
+        standing = self.standing[arm.name]
+        if self.rows.folds and arm.uses_target:
+            self._repeat(arm, standing, seed)
+            return
+        target = self.target(arm, seed)
+        if seed == 0 and len(self.arms) > 1:
+            self._cross_validate(arm, standing)
+        if arm.uses_target and len(arm.recipes) > 1:
+            self.shop.progress.say(f"{arm.title}, seed {seed + 1} of {len(arm.recipes)}")
+        trial = self.trainer.final(arm, arm.recipes[seed], target, self.judged)
+        standing.judged.append(trial.logits)
+        standing.trials.append(trial)
+        standing.stages.append(trial.stages)
+        standing.labels = 0 if target is None else len(target)
+        if self.rows.folds:
+            standing.unseen.append(trial.logits)
+        elif target is None and len(self.arms) > 1:
+            labelled = self.labelled(arm)
+            model = trial.stages[-1]
+            standing.unseen.append(self.trainer.answers_of(model, labelled.rows))
+
+    def labelled(self, arm: Arm) -> Part:
+        """The rows that the choice goes by: those of the first seed."""
+        users = [a for a in self.arms if a.uses_target] or [arm]
+        target = self.target(users[0], 0)
+        return Part(self.rows.train["target"]) if target is None else target
+
+    def target(self, arm: Arm, seed: int) -> Part | None:
+        """The rows of the target that a seed of an arm is trained on."""
+        if not arm.uses_target:
+            return None
+        places = self.rows.places(arm.recipes[seed], "target")
+        return Part(self.rows.train["target"], places)
+
+    def folds(self, seed: int) -> np.ndarray:
+        """(N,) fold of each row in a repeat, the same for all arms."""
+        rows = self.rows.test
+        assert rows.labels is not None
+        return assign(rows.labels, rows.texts, self.rows.folds, derive_seed("folds", seed))
+
+    def keep(self, arm: Arm) -> None:
+        """Train the arm that is kept on all rows, where folds judged others like it."""
+        if self.rows.folds and arm.uses_target:
+            some = self.judged.take(np.arange(min(PROOF_ROWS, len(self.judged))))
+            self.shop.progress.say(f"{arm.title}: the model that is kept, on all rows")
+            trial = self.trainer.final(arm, arm.recipes[0], self.target(arm, 0), some)
+            self.standing[arm.name].stages.insert(0, trial.stages)
+
+    def result(self, arm: Arm) -> ArmResult:
+        """What an arm gave."""
+        standing = self.standing[arm.name]
+        return ArmResult(
+            name=arm.name,
+            title=arm.title,
+            labels=standing.labels,
+            logits=tuple(standing.judged),
+            classes=self.trainer.classes,
+            stages=tuple(standing.stages),
+            seconds=standing.seconds(),
+            restarts=sum(trial.restarts for trial in standing.trials),
+            collapsed=sum(trial.collapsed for trial in standing.trials),
+            way=arm.way,
+            sources=arm.sources,
+        )
+
+    def _cross_validate(self, arm: Arm, standing: Standing) -> None:
+        """Answers of an arm for the labelled rows, each by a model that did not see it."""
+        part = self.target(arm, 0)
+        if part is None:
+            return
+        held = self.choice_parts(part)
+        answers = torch.full((len(part), len(self.trainer.classes)), torch.nan)
+        for number, places in enumerate(held, start=1):
+            rest = np.setdiff1d(np.arange(len(part)), places)
+            title = f"{arm.title}, choice {number}/{len(held)}"
+            trial = self.trainer.passing(
+                arm, arm.recipes[0], part.take(rest), part.take(places), title
+            )
+            answers[torch.from_numpy(places)] = trial.logits
+        if held:
+            standing.unseen.append(answers)
+
+    def choice_parts(self, part: Part) -> list[np.ndarray]:
+        """Places, among rows that are trained on, to hold out in turn; the same for all arms."""
+        labels = part.rows.labels
+        assert labels is not None
+        return choice_folds(labels, part.rows.texts, derive_seed("choice", 0))
+
+    def _repeat(self, arm: Arm, standing: Standing, seed: int) -> None:
+        """Judge every row of the target by a model that did not see it."""
+        fold, whole = self.folds(seed), self.judged
+        answers = torch.empty(len(whole), len(self.trainer.classes))
+        repeat = f", repeat {seed + 1}/{len(arm.recipes)}" if len(arm.recipes) > 1 else ""
+        for number in range(self.rows.folds):
+            held, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+            title = f"{arm.title}{repeat}, fold {number + 1}/{self.rows.folds}"
+            recipe = arm.recipes[seed]
+            trial = self.trainer.passing(arm, recipe, whole.take(rest), whole.take(held), title)
+            answers[torch.from_numpy(held)] = trial.logits
+            standing.trials.append(trial)
+            standing.labels = len(rest)
+        standing.judged.append(answers)
+        standing.unseen.append(answers)
