@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.answering import Model
     from headstart.api import load, load_generator, run, transfer
+    from headstart.doctor.checkup import Checkup, check
     from headstart.errors import (
         CheckpointError,
         DataError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CheckpointError": "errors",
+    "Checkup": "doctor.checkup",
     "Classifier": "estimator",
     "Data": "recipe",
     "DataError": "errors",
@@ -43,6 +45,7 @@ _HOMES = {
     "TrainingError": "errors",
     "UserError": "errors",
     "Verdict": "verdict.judge",
+    "check": "doctor.checkup",
     "load": "api",
     "load_generator": "api",
     "rank": "verdict.ranking",
@@ -52,6 +55,7 @@ _HOMES = {
 
 __all__ = [
     "CheckpointError",
+    "Checkup",
     "Classifier",
     "Data",
     "DataError",
@@ -67,6 +71,7 @@ __all__ = [
     "TrainingError",
     "UserError",
     "Verdict",
+    "check",
     "load",
     "load_generator",
     "rank",

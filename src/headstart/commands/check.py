@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,6 +107,7 @@ def _planned(labels: int) -> tuple[Stage, ...]:
 
 def told(checkup: Checkup) -> Iterator[str]:
     """A check-up for the terminal, line by line, 80 columns wide."""
+    names = {each.name: each.key for each in checkup.sets}
     for each in checkup.sets:
         yield from _described(each)
     yield from _apart(checkup)
@@ -116,7 +117,7 @@ def told(checkup: Checkup) -> Iterator[str]:
             yield ""
             yield f"{title} ({len(findings)})"
         for finding in findings:
-            yield from _finding(finding)
+            yield from _finding(finding, names)
     if not checkup.findings:
         yield "\nNothing was found."
     yield from _cost(checkup)
@@ -181,16 +182,24 @@ def _apart(checkup: Checkup) -> Iterator[str]:
             )
 
 
-def _finding(finding: Finding) -> Iterator[str]:
-    """What was found, the first rows with what is said of them, and the remedy."""
-    yield _indented(finding.message, "- ")
+def _finding(finding: Finding, names: Mapping[str, str]) -> Iterator[str]:
+    """What was found, the first rows with what is said of them, and the remedy.
+
+    Args:
+        names: key of each data set by its name, which is long where it is a path.
+    """
+    message = finding.message
+    for name in sorted(names, key=len, reverse=True):
+        message = message.replace(name, names[name])
+    yield _indented(message, "- ")
     if finding.details:
         for detail in finding.details[:SHOWN_DETAILS]:
             yield _indented(detail, "    ")
-    if finding.rows:
-        numbers = ", ".join(f"{row:,}" for row in finding.rows[:SHOWN_ROWS])
+    if finding.count > len(finding.details[:SHOWN_DETAILS]) and finding.rows:
+        rows = ", ".join(f"{row:,}" for row in finding.rows[:SHOWN_ROWS])
         rest = finding.count - min(len(finding.rows), SHOWN_ROWS)
-        yield _indented(f"rows {numbers}" + (f" and {rest:,} more" if rest > 0 else ""), "    ")
+        more = f" and {rest:,} more" if rest > 0 else ""
+        yield _indented(f"{'row' if finding.count == 1 else 'rows'} {rows}{more}", "    ")
     mends = " (--fix mends it)" if finding.mendable and "--fix" not in finding.remedy else ""
     yield _indented(f"-> {finding.remedy}{mends}", "    ")
 

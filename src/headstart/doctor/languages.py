@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.data.findings import Finding
-from headstart.doctor.function_words import LANGUAGES, OF_SCRIPTS
+from headstart.doctor.function_words import LANGUAGES, LISTS, OF_SCRIPTS
 from headstart.doctor.reading import SCRIPTS, Reading
 from headstart.doctor.subject import Subject, pairs_with_target, percent, share_of
 
@@ -22,8 +22,8 @@ LEAST_SHARE = 0.12
 LEAD = 1.5
 """How many times the share of the second language it must be."""
 
-LEAST_HITS = 5
-"""Function words that a single text must hold for its language to be named."""
+LEAST_HITS = 4
+"""Different function words that a single text must hold for its language to be named."""
 
 TOGETHER = {"Han": {"Han", "Kana"}, "Kana": {"Han", "Kana"}, "Hangul": {"Hangul", "Han"}}
 """Scripts that one text mixes."""
@@ -45,13 +45,11 @@ def main_language(reading: Reading) -> str | None:
     script = main_script(reading)
     if script in OF_SCRIPTS:
         return OF_SCRIPTS[script]
-    words = int(reading.num_words.sum())
-    if not words:
+    counts = [sum(reading.vocabulary[w] for w in words.split()) for words in LISTS.values()]
+    *_, second, first = sorted(counts)
+    if first < LEAST_SHARE * max(reading.vocabulary.total(), 1) or first < LEAD * second:
         return None
-    shares = np.sort(reading.languages.sum(0) / words)
-    if shares[-1] < LEAST_SHARE or shares[-1] < LEAD * shares[-2]:
-        return None
-    return LANGUAGES[int(reading.languages.sum(0).argmax())]
+    return LANGUAGES[counts.index(first)]
 
 
 def odd_rows(subject: Subject, reading: Reading) -> list[Finding]:

@@ -21,8 +21,8 @@ from headstart.doctor.vectors import STRENGTHS, Vectors, classifier
 
 FOLDS = 5
 LEAST_ROWS = 40
-WARNED = 0.03
-"""Estimated share of wrong labels from which it is more than a note."""
+SURE, WARNED = 0.9, 0.03
+"""Least probability of another class, and share of the rows that have it, to be warned of."""
 
 BETTER = 0.05
 """How much better than always saying the commonest class a judge must be to be asked."""
@@ -142,10 +142,12 @@ def suspected_labels(vectors: Vectors) -> list[Finding]:
             given, said.classes.tolist(), said.chances.tolist(), places.tolist(), strict=True
         )
     )
+    sure = int((said.chances >= SURE).sum())
     return [subject.finding(
         "suspected labels",
-        f"{share_of(len(places), len(kept))} labels are most likely wrong, by {judge}. It puts the "
-        f"share of wrong labels at {percent(max(0.0, said.noise))}, its own mistakes among them.",
-        places, severity="warning" if said.noise >= WARNED else "note", details=details,
+        f"{share_of(len(places), len(kept))} labels are in doubt: {judge}, is confident of another "
+        f"class, {SURE:.0%} or more so for {sure:,}. It puts the share of wrong labels at "
+        f"{percent(max(0.0, said.noise))}; its own mistakes are among them.",
+        places, severity="warning" if sure >= WARNED * len(kept) else "note", details=details,
         remedy="Look at them, the surest first, and mend or leave out what is wrong.",
     )]  # fmt: skip

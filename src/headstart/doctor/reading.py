@@ -63,7 +63,7 @@ class Reading:
         num_words: (M,) int64.
         signatures: (M, H) uint32 minhashes of each text's pairs of neighbouring words; all ones
             where it has no word.
-        languages: (M, L) int32 words that are function words of each language.
+        languages: (M, L) int32 different words that are function words of each language.
         scripts: (M, S) int32 letters of each script.
         vocabulary: how often each word occurs, without case.
     """
@@ -180,16 +180,19 @@ def joined_hash(numbers: np.ndarray) -> np.ndarray:
 
 
 def _language_hits(codes: np.ndarray, names: Sequence[str], lengths: np.ndarray) -> np.ndarray:
-    """(M, L) int32: words of each text that are function words of each language."""
+    """(M, L) int32: different words of each text that are function words of each language."""
     rows = np.repeat(np.arange(len(lengths)), lengths)
     place = {name: code for code, name in enumerate(names)}
     hits = np.zeros((len(lengths), len(LANGUAGES)), dtype=np.int32)
+    known = np.zeros((len(names), len(LANGUAGES)), dtype=bool)
     for language, words in enumerate(LISTS.values()):
-        of_language = np.zeros(len(names) + 1, dtype=bool)
-        of_language[[place.get(word, -1) for word in words.split()]] = True
-        of_language[-1] = False
-        found = rows[of_language[codes]]
-        hits[:, language] = np.bincount(found, minlength=len(lengths))
+        known[[place[word] for word in words.split() if word in place], language] = True
+    anyone = np.any(known, axis=1)
+    found = np.flatnonzero(anyone[codes])
+    once = np.unique(rows[found] * len(names) + codes[found])
+    for language in range(len(LANGUAGES)):
+        of_language = once[known[once % max(len(names), 1), language]]
+        hits[:, language] = np.bincount(of_language // max(len(names), 1), minlength=len(lengths))
     return hits
 
 

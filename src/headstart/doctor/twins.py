@@ -204,7 +204,7 @@ def _across(
 ) -> list[Finding]:
     """Rows of one data set that are nearly the same as rows of another."""
     sides = pile.subject[pairs]
-    there = ((sides == [first, second]) | (sides == [second, first])).all(1)
+    there = (sides == [first, second]).all(1) | (sides == [second, first]).all(1)
     if not there.any():
         return []
     pairs, similar = pairs[there], similar[there]
