@@ -19,10 +19,20 @@ from torch import Tensor
 
 import headstart
 from headstart.commands.rank import BY, rank_command
+from headstart.data.examples import examples
+from headstart.data.table import read
+from headstart.data.text import Tokenizer
 from headstart.errors import UserError
 from headstart.evaluation import transferability
 from headstart.evaluation.intervals import Interval
+from headstart.models.checkpoint import open_checkpoint
+from headstart.models.families import FAMILIES
+from headstart.models.vit import Vit, VitConfig
+from headstart.recipe import Recipe
 from headstart.report.ranking import order_table, ranking_text, tails
+from headstart.training import embedding
+from headstart.training.embedding import layer_vectors
+from headstart.training.stage import Workshop
 from headstart.verdict import ranking as ranking_module
 from headstart.verdict.order import JUDGES, Candidate, Score, in_order, title
 
@@ -125,12 +135,6 @@ def test_a_backbone_that_hears_is_put_before_one_that_does_not(wise_bert, deaf_b
 
 
 def test_the_scores_are_the_measures_of_the_mean_over_blocks(wise_bert):
-    from headstart.data.examples import examples
-    from headstart.data.table import read
-    from headstart.data.text import Tokenizer
-    from headstart.models.checkpoint import open_checkpoint
-    from headstart.training.embedding import layer_vectors
-
     sources = {"films": films(), "more": films(101, 13)}
     found = rank(wise_bert, sources, max_length=11)
     checkpoint, tokenizer = open_checkpoint(wise_bert), Tokenizer.open(wise_bert)
@@ -157,9 +161,11 @@ def test_the_scores_are_the_measures_of_the_mean_over_blocks(wise_bert):
 def test_a_trained_model_is_judged_by_its_head_and_its_own_features(wise_bert, tmp_path):
     stage = {"name": "films", "data": "films", "epochs": 12, "learning_rate": 3e-3,
              "batch_tokens": 64}  # fmt: skip
-    recipe = {"backbone": str(wise_bert), "pooling": "mean", "stage": [stage],
+    values = {"backbone": str(wise_bert), "pooling": "mean", "stage": [stage],
               "data": {"films": {"path": "<memory>"}}}  # fmt: skip
-    headstart.run(recipe, data={"films": films()}, out=tmp_path / "run", progress=False)
+    table = pd.DataFrame(films(), columns=["text", "label"])
+    (done,) = Workshop().run(Recipe.from_values(values), {"films": examples(read(table))})
+    shutil.copytree(done.folder, tmp_path / "run" / "model")
     found = rank(wise_bert, [shuffled(films(197, 11)), tmp_path / "run"])
     model, data = found.sources[0].candidates
     assert (model.kind, data.kind) == ("model", "data")
@@ -188,8 +194,6 @@ def test_classes_may_differ_and_what_then_is_not_computed_is_said(wise_bert):
 
 
 def test_features_are_computed_once_for_all_rankings(wise_bert, monkeypatch):
-    from headstart.training import embedding
-
     computed = []
     real = embedding._compute
     monkeypatch.setattr(embedding, "_compute", lambda *a: computed.append(a) or real(*a))
@@ -366,12 +370,8 @@ def test_too_few_rows_for_the_classes_are_told(wise_bert):
 
 
 def test_a_model_that_reads_images_is_refused(wise_bert, tmp_path):
-    from headstart.models.vit import Vit, VitConfig
-
     config = {"model_type": "vit", "hidden_size": 20, "num_hidden_layers": 2, "image_size": 8,
               "num_attention_heads": 5, "intermediate_size": 29, "patch_size": 4}  # fmt: skip
-    from headstart.models.families import FAMILIES
-
     backbone = Vit(VitConfig.from_hf(config))
     keys = FAMILIES["vit"].keys
     weights = {keys.to_theirs(name): t for name, t in backbone.state_dict().items()}

@@ -176,10 +176,10 @@ def nleep(features: Floats, classes: Classes) -> float:
             f"NLEEP of {num_classes} classes needs {nleep_rows(num_classes)} rows; got "
             f"{len(features)}."
         )
-    features = np.asarray(features, dtype=np.float64)
-    if _alike(features):
-        return leep(np.ones((len(features), 1)), classes)
-    reduced = PCA(KEPT_VARIANCE, svd_solver="full").fit_transform(features)
+    points = np.asarray(features, dtype=np.float64)
+    if _alike(points):
+        return leep(np.ones((len(points), 1)), classes)
+    reduced = PCA(KEPT_VARIANCE, svd_solver="full").fit_transform(points)
     reduced /= reduced.std()  # so that the floor of the Gaussians' variance is always as low
     with warnings.catch_warnings():
         # A mixture that is still moving after 100 rounds tells the same.

@@ -296,6 +296,8 @@ def _place(name: str) -> str:
 
 
 def _target(request: Request) -> Examples:
+    if isinstance(request.target, Examples):
+        return request.target
     table = read(request.target, name="target")
     return examples(table, mapping=request.target_map or None, **request.columns("target"))
 
@@ -336,6 +338,8 @@ def _refuse_checkpoint(name: str, source: Any) -> None:
 
 def _source(request: Request, name: str, source: Any) -> tuple[Examples, bool]:
     """A source's rows, and whether the map of labels was for it."""
+    if isinstance(source, Examples):
+        return source, False
     table = read(source, name=name)
     columns = request.columns(name, "source")
     rows = examples(table, **columns)
