@@ -5,13 +5,14 @@ Heavy imports are inside the functions, so that `import headstart` stays light.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from headstart.explain.result import Explanation
     from headstart.export.folders import Exported
     from headstart.models.adapters import Base
     from headstart.training.model import Trained
@@ -93,6 +94,46 @@ class Model:
         if adapter is not None:
             return self.adapter(adapter).predict_proba(texts)
         return self._trained.logits(list(texts)).softmax(-1).numpy()
+
+    def explain(
+        self,
+        texts: str | Sequence[str],
+        *,
+        method: str = "auto",
+        class_name: str | None = None,
+        attention: bool = False,
+        before: Mapping[str, Model | str | Path] | None = None,
+        train: Any = None,
+        words: Any = None,
+    ) -> Explanation:
+        """Why the model answers as it does.
+
+        Args:
+            texts: to be explained; may be empty where `words` is given.
+            method: a name in `headstart.explain.attribution.METHODS`; "auto" takes the one that is
+                most faithful on this model.
+            class_name: the class to explain. Default: of each text the predicted one.
+            attention: keep what every layer and head looks at.
+            before: other models to compare with, by the names that they are to be called by:
+                models, or what `headstart.load` opens.
+            train: training rows, as `transfer` takes data: the nearest of each text are shown, and
+                the layers of the model and of its backbone are compared on them.
+            words: rows over which it is asked which words drive each class, likewise; labels are
+                not needed.
+
+        Raises:
+            UserError: with every fault that was found in what was asked.
+        """
+        from headstart.explain.asking import asked_for
+        from headstart.explain.explanation import explain
+        from headstart.explain.result import Explanation
+
+        others = {name: model._trained if isinstance(model, Model) else model
+                  for name, model in (before or {}).items()}  # fmt: skip
+        asked = asked_for(method, class_name, attention=attention, before=others, train=train,
+                          words=words)  # fmt: skip
+        given = [texts] if isinstance(texts, str) else list(texts)
+        return Explanation(explain(self._trained, given, asked))
 
     def export(
         self,

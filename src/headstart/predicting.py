@@ -111,7 +111,7 @@ def _chunks(what: Sequence[str], text_column: str | None) -> tuple[Iterator[list
 
     What can be wrong with a file is said before the model is opened.
     """
-    files = [argument for argument in what if argument == "-" or _means_file(argument)]
+    files = [argument for argument in what if argument == "-" or means_file(argument)]
     if files and len(what) > 1:
         raise DataError(
             f"{files[0]}: is a file among {len(what)} arguments; one file at a time is labelled. "
@@ -198,7 +198,7 @@ def _groups(texts: Iterable[T], size: int) -> Iterator[list[T]]:
         yield group
 
 
-def _means_file(argument: str) -> bool:
+def means_file(argument: str) -> bool:
     """A path that exists, or a word that ends like a file: then its absence is worth an error."""
     if not argument.strip():
         return False

@@ -204,7 +204,7 @@ def test_a_text_is_explained_alike_whatever_its_neighbours(subject):
 
 def test_an_unknown_method_is_told_with_the_nearest():
     with pytest.raises(
-        UserError, match="no method is called 'occlusoin'. Did you mean 'occlusion'"
+        UserError, match=r"no method is called 'occlusoin'. Did you mean 'occlusion'"
     ):
         check_method("occlusoin")
 

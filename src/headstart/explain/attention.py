@@ -53,12 +53,13 @@ def run_watched(backbone: Backbone, x: Ragged) -> tuple[Ragged, list[Tensor]]:
     kept: list[Tensor] = []
     for block in backbone.blocks:
         seen, x = _watch(block, x)
-        if len(seen) != 1:
-            raise CheckpointError(
-                f"a {backbone.family} opens by the bridge to transformers, where attention is "
-                "computed out of sight. Use occlusion, integrated-gradients or gradient-x-input."
-            )
-        kept.append(seen[0])
+        kept += seen
+    if not kept:
+        raise CheckpointError(
+            f"a {backbone.family} opens by the bridge to transformers, where attention is computed "
+            "out of sight. Leave --attention out, and take a --method that does without, such as "
+            "occlusion."
+        )
     return x, kept
 
 
