@@ -20,7 +20,8 @@ from tests.models.parity import (
 
 from headstart.models.attach import attach, merge
 from headstart.models.checkpoint import open_checkpoint, open_network
-from headstart.models.deberta import DEBERTA_V2, KEYS, Deberta, DebertaConfig
+from headstart.models.deberta import DEBERTA_V2, KEYS, Deberta
+from headstart.models.deberta_config import DebertaConfig
 from headstart.models.network import Mean, Network
 from headstart.nn.dropout import Dropout
 from headstart.nn.ragged import Ragged

@@ -9,8 +9,18 @@ from transformers import (
     AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
+    CamembertConfig,
+    CamembertForMaskedLM,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
     RobertaConfig,
     RobertaForMaskedLM,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
 )
 
 from headstart.data.batches import RaggedStore, take
@@ -31,6 +41,18 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 29,
     "max_position_embeddings": 31,
+}
+MODERN = SIZES | {"hidden_size": 20, "global_attn_every_n_layers": 2, "local_attention": 7,
+                  "pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3,
+                  "sep_token_id": 3}  # fmt: skip
+DEBERTA = SIZES | {
+    "relative_attention": True,
+    "pos_att_type": "p2c|c2p",
+    "position_buckets": 7,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+    "pad_token_id": 0,
 }
 
 
@@ -57,9 +79,20 @@ def task(**values):
     [
         lambda: BertForMaskedLM(BertConfig(**SIZES, pad_token_id=0)),
         lambda: RobertaForMaskedLM(RobertaConfig(**SIZES, pad_token_id=1, type_vocab_size=1)),
+        lambda: XLMRobertaForMaskedLM(XLMRobertaConfig(**SIZES, pad_token_id=1, type_vocab_size=1)),
+        lambda: CamembertForMaskedLM(CamembertConfig(**SIZES, pad_token_id=1, type_vocab_size=1)),
+        lambda: DistilBertForMaskedLM(DistilBertConfig(
+            vocab_size=67, dim=14, n_layers=3, n_heads=2, hidden_dim=29,
+            max_position_embeddings=31, activation="relu")),
+        lambda: ModernBertForMaskedLM(ModernBertConfig(**MODERN)),
+        lambda: ModernBertForMaskedLM(ModernBertConfig(
+            **MODERN, decoder_bias=False, classifier_bias=True, classifier_activation="relu")),
+        lambda: DebertaV2ForMaskedLM(DebertaV2Config(**DEBERTA)),
+        lambda: DebertaV2ForMaskedLM(DebertaV2Config(**DEBERTA, legacy=False)),
     ],
-    ids=["bert", "roberta"],
-)
+    ids=["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "modernbert",
+         "modernbert without bias", "deberta", "deberta-v3"],
+)  # fmt: skip
 def test_the_loss_is_that_of_transformers_on_the_same_masks(theirs, tmp_path):
     reference = randomised(theirs())
     reference.save_pretrained(tmp_path / "theirs")
@@ -84,8 +117,22 @@ def test_the_loss_is_that_of_transformers_on_the_same_masks(theirs, tmp_path):
     (tmp_path / "ours").mkdir()
     save_language_model(tmp_path / "ours", opened.model, source=tmp_path / "theirs", max_length=29)
     again = AutoModelForMaskedLM.from_pretrained(tmp_path / "ours").eval()
-    for name, tensor in reference.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert again(padded, attention_mask=mask.long(), labels=labels).loss == want
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, their_tensor(reference, name)), name
+
+
+def their_tensor(model, name):
+    """A tensor, by its name in the layout that is written: DeBERTa's older one."""
+    state = model.state_dict()
+    older = {
+        "cls.predictions.transform.": "lm_predictions.lm_head.",
+        "cls.predictions.bias": "lm_predictions.lm_head.bias",
+        "cls.predictions.decoder.bias": "lm_predictions.lm_head.bias",
+        "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
+    }
+    names = [name, *(name.replace(old, new) for old, new in older.items())]
+    return next(state[n] for n in names if n in state)
 
 
 def test_exactly_the_share_is_hidden_and_never_a_special_token():

@@ -20,9 +20,9 @@ from headstart.models.config import (
     read_config,
     size_faults,
 )
-from headstart.models.family import HEAD, LM_HEAD, Classifier, Family, Masked
+from headstart.models.family import HEAD, LM_HEAD, Classifier, Family, Masked, is_tied
 from headstart.models.keymap import KeyMap
-from headstart.models.language import MaskedHead, TiedHead
+from headstart.models.language import MaskedHead, tied_score
 from headstart.models.network import Pooler
 from headstart.nn.attention import Form
 from headstart.nn.embeddings import SegmentedEmbeddings
@@ -224,7 +224,7 @@ def masked_head(
     config: BertConfig,
     embedding: nn.Embedding,
     *,
-    tied: bool,
+    values: Mapping[str, Any],
     activation: Callable[[Tensor], Tensor],
 ) -> MaskedHead:
     """A new head that tells hidden words.
@@ -232,20 +232,15 @@ def masked_head(
     Args:
         config: sizes and rates.
         embedding: (V, D), the backbone's.
-        tied: whether words are scored by it.
+        values: of the config.json.
         activation: elementwise.
 
     Raises:
-        ValueError: they are not.
+        ValueError: words are not scored by their own embeddings.
     """
-    if not tied:
-        raise ValueError(
-            "tie_word_embeddings: must be true for masked-lm, where words are scored by their own "
-            "embeddings; got false."
-        )
     head = MaskedHead(
         config.width,
-        TiedHead(embedding),
+        tied_score(values, embedding),
         vocabulary=config.vocabulary,
         norm=_norm(config),
         activation=activation,
@@ -254,15 +249,10 @@ def masked_head(
     return head
 
 
-def is_tied(values: Mapping[str, Any]) -> bool:
-    """Whether words are scored by their own embeddings, as all do that say nothing else."""
-    return bool(values.get("tie_word_embeddings", True))
-
-
 def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
     config = BertConfig.from_hf(values)
     activation = ACTIVATIONS[config.activation]
-    return masked_head(config, embedding, tied=is_tied(values), activation=activation)
+    return masked_head(config, embedding, values=values, activation=activation)
 
 
 def _ties(values: Mapping[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ Shapes: B texts, T tokens of all texts, D width, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,13 @@ from torch.nn import functional as F
 from headstart.errors import CheckpointError
 from headstart.models.backbone import Backbone
 from headstart.models.families import FAMILIES, family_of
-from headstart.models.family import LM_HEAD, Classifier, Family
-from headstart.models.language import LanguageModel, MaskedLanguageModel, TextToText
+from headstart.models.family import LM_HEAD, Classifier, Family, Masked
+from headstart.models.language import (
+    LanguageModel,
+    MaskedLanguageModel,
+    TextToText,
+    WordHead,
+)
 from headstart.models.load import class_names, fill, load, without_storage
 from headstart.models.network import POOLS, Network
 from headstart.models.published import GENERATION_FILE, HEAD_FILE, Published
@@ -250,15 +255,27 @@ def open_masked_model(name: str | Path) -> LanguageCheckpoint[MaskedLanguageMode
         )
     tensors = read_weights(weight_files(folder))
     config = dict(family.settle(config, tensors))
-    kept = any(ours.startswith(LM_HEAD) for ours in family.keys.match(tensors).ours)
     backbone = _build(folder, family.build, config)
     # On the meta device even where it is to be new: a config that cannot be honoured is told first.
     words = _words(backbone)
     head = _build(folder, partial(family.masked.head, embedding=words), config)
-    parts: dict[str, nn.Module] = {"": backbone, **({LM_HEAD: head} if kept else {})}
+    kept = _has_head(family.masked, head, config, family.keys.match(tensors).ours)
+    parts: dict[str, nn.Module] = {"": backbone, **(head.parts() if kept else {})}
     dropped = fill(folder, family, config, parts, tensors)
     model = MaskedLanguageModel(backbone, head if kept else family.masked.head(config, words))
     return _language(folder, name, family, config, model, dropped, fresh=not kept)
+
+
+def _has_head(
+    masked: Masked, head: WordHead, config: Mapping[str, Any], ours: Iterable[str]
+) -> bool:
+    """Whether weights, by our names, hold a head for hidden words.
+
+    ModernBERT's shares names with its pooler, which alone is none: then the architecture decides.
+    """
+    said = masked.architecture in (config.get("architectures") or ())
+    starts = tuple(head.parts()) if said else (LM_HEAD,)
+    return any(name.startswith(starts) for name in ours)
 
 
 def _words(backbone: Backbone) -> nn.Embedding:

@@ -24,8 +24,9 @@ from headstart.models.config import (
     read_config,
     size_faults,
 )
-from headstart.models.family import Classifier, Family
+from headstart.models.family import Classifier, Family, Masked, is_tied
 from headstart.models.keymap import KeyMap
+from headstart.models.language import MaskedHead, tied_score
 from headstart.models.network import Pooler
 from headstart.nn.attention import Form
 from headstart.nn.embeddings import NormedEmbeddings
@@ -180,10 +181,13 @@ KEYS = KeyMap(
         "transformer.layer.{i}.output_layer_norm": "blocks.{i}.norm_2",
         "pre_classifier": "pooler.dense",
         "classifier": "head",
+        "vocab_transform": "lm_head.dense",
+        "vocab_layer_norm": "lm_head.norm",
+        "vocab_projector.bias": "lm_head.bias",
+        "vocab_projector.weight": "lm_head.score.weight",
     },
-    drop=(  # a buffer; the heads of pre-training and of question answering
+    drop=(  # a buffer; the head of question answering
         r"embeddings\.position_ids",
-        r"vocab_(transform|layer_norm|projector)\..*",
         r"qa_outputs\..*",
     ),
 )
@@ -204,6 +208,24 @@ def _pooler(values: Mapping[str, Any]) -> Pooler:
     return pooler
 
 
+def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
+    config = DistilBertConfig.from_hf(values)
+    head = MaskedHead(
+        config.width,
+        tied_score(values, embedding),
+        vocabulary=config.vocabulary,
+        norm=_norm(config),
+        activation=ACTIVATIONS[config.activation],
+    )
+    draw(head, config.initializer_range)
+    return head
+
+
+def _ties(values: Mapping[str, Any]) -> dict[str, str]:
+    words = {"vocab_projector.weight": "embeddings.word_embeddings.weight"}
+    return words if is_tied(values) else {}
+
+
 DISTILBERT = Family(
     name="distilbert",
     build=_build,
@@ -213,4 +235,6 @@ DISTILBERT = Family(
     classifier=Classifier(
         "DistilBertForSequenceClassification", _pooler, _dropout, "seq_classif_dropout"
     ),
+    masked=Masked("DistilBertForMaskedLM", _masked_head),
+    ties=_ties,
 )

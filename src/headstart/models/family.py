@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from headstart.models.backbone import Backbone
 from headstart.models.keymap import KeyMap
-from headstart.models.language import LanguageModel, TextToText
+from headstart.models.language import LanguageModel, TextToText, WordHead
 
 POOLER, HEAD, DECODER, LM_HEAD, PAIR = "pooler.", "head.", "decoder.", "lm_head.", "pair."
 """What our names start with: of a pooler's and a head's parameters, of an encoder-decoder's
@@ -65,12 +65,17 @@ class Masked:
 
     Attributes:
         architecture: name of the class.
-        head: a new head, mapping (M, D) to (M, V), from the values of a config.json and the
-            backbone's embeddings of words. Our names of its parameters are `lm_head.*`.
+        head: a new head from the values of a config.json and the backbone's embeddings of words;
+            its `parts` say what our names of its parameters start with.
     """
 
     architecture: str
-    head: Callable[[Values, nn.Embedding], nn.Module]
+    head: Callable[[Values, nn.Embedding], WordHead]
+
+
+def is_tied(values: Values) -> bool:
+    """Whether words are scored by their own embeddings, as all do that say nothing else."""
+    return bool(values.get("tie_word_embeddings", True))
 
 
 def no_ties(values: Values) -> dict[str, str]:

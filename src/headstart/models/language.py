@@ -7,7 +7,9 @@ the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +45,37 @@ class TiedHead(nn.Module):
         return self._embedding.module
 
 
-class MaskedHead(nn.Module):
+def tied_score(values: Mapping[str, Any], embedding: nn.Embedding) -> TiedHead:
+    """Words scored by their own embeddings, as every head that tells hidden words does.
+
+    Args:
+        values: of a config.json.
+        embedding: (V, D), owned by the backbone.
+
+    Raises:
+        ValueError: the config.json says that they are not.
+    """
+    if not values.get("tie_word_embeddings", True):
+        raise ValueError(
+            "tie_word_embeddings: must be true for masked-lm, where words are scored by their own "
+            "embeddings; got false."
+        )
+    return TiedHead(embedding)
+
+
+class WordHead(nn.Module, ABC):
+    """A head that tells hidden words."""
+
+    @abstractmethod
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (M, D) to (M, V)."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules by the start of our names for what they own."""
+
+
+class MaskedHead(WordHead):
     """What was hidden, told from a hidden state: activation and norm, then words scored by their
     own embeddings (BERT: Devlin et al. 2019, section 3.1, as published).
 
@@ -73,6 +105,10 @@ class MaskedHead(nn.Module):
         """Map (M, D) to (M, V)."""
         return self.score(self.norm(self.activation(self.dense(values)))) + self.bias
 
+    def parts(self) -> dict[str, nn.Module]:
+        """All of it is the head's."""
+        return {"lm_head.": self}
+
 
 class MaskedLanguageModel(Chain):
     """An encoder that tells hidden tokens: BERT, RoBERTa.
@@ -82,7 +118,7 @@ class MaskedLanguageModel(Chain):
         head: maps (M, D) to (M, V).
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, head: WordHead) -> None:
         super().__init__(backbone)
         self.head = head
 
@@ -98,7 +134,7 @@ class MaskedLanguageModel(Chain):
 
     def parts(self) -> dict[str, nn.Module]:
         """Modules by the start of our names for what they own."""
-        return {"": self.backbone, "lm_head.": self.head}
+        return {"": self.backbone, **self.head.parts()}
 
 
 class LanguageModel(Chain):

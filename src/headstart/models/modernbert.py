@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from headstart.models.backbone import Stack, draw
 from headstart.models.config import ACTIVATIONS
-from headstart.models.family import Classifier, Family
+from headstart.models.family import LM_HEAD, POOLER, Classifier, Family, Masked, is_tied
 from headstart.models.keymap import KeyMap
+from headstart.models.language import WordHead, tied_score
 from headstart.models.modernbert_config import ModernBertConfig
 from headstart.models.network import POOLS
 from headstart.models.rope import rotary
@@ -81,6 +83,69 @@ class HeadPooler(nn.Module):
         return pooled
 
 
+class Transform(nn.Module):
+    """norm(activation(dense(hidden state))): what comes before words are scored.
+
+    Args:
+        dense: maps (M, D) to (M, D).
+        activation: elementwise.
+        norm: maps (M, D) to (M, D).
+    """
+
+    def __init__(
+        self, dense: nn.Module, activation: Callable[[Tensor], Tensor], norm: nn.Module
+    ) -> None:
+        super().__init__()
+        self.dense, self.norm = dense, norm
+        self.activation = activation
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (M, D) to (M, D)."""
+        transformed: Tensor = self.norm(self.activation(self.dense(values)))
+        return transformed
+
+
+class Score(nn.Module):
+    """Words scored by their own embeddings, and how likely each is anyway.
+
+    Args:
+        score: maps (M, D) to (M, V).
+        vocabulary: V; 0 where nothing is added.
+    """
+
+    def __init__(self, score: nn.Module, vocabulary: int) -> None:
+        super().__init__()
+        self.score = score
+        self.bias = nn.Parameter(torch.zeros(vocabulary)) if vocabulary else None
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (M, D) to (M, V)."""
+        scores: Tensor = self.score(values)
+        return scores if self.bias is None else scores + self.bias
+
+
+class ModernHead(WordHead):
+    """The head of pre-training, in two parts: a classifier keeps the first one as its pooler.
+
+    Args:
+        transform: maps (M, D) to (M, D).
+        score: maps (M, D) to (M, V).
+    """
+
+    def __init__(self, transform: Transform, score: Score) -> None:
+        super().__init__()
+        self.transform, self.score = transform, score
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (M, D) to (M, V)."""
+        scores: Tensor = self.score(self.transform(values))
+        return scores
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Our names of its parts: the pooler's, and the head's."""
+        return {POOLER: self.transform, LM_HEAD: self.score}
+
+
 def _block(config: ModernBertConfig, index: int) -> AttentionDropoutBlock:
     return AttentionDropoutBlock(
         _attention(config, index),
@@ -128,9 +193,11 @@ KEYS = KeyMap(
         "layers.{i}.mlp_norm": "blocks.{i}.norm_2",
         "layers.{i}.mlp.Wo": "blocks.{i}.feed_forward.narrow",
         "final_norm": "finish",
-        "head.dense": "pooler.dense",
+        "head.dense": "pooler.dense",  # before words are scored, too
         "head.norm": "pooler.norm",
         "classifier": "head",
+        "decoder.bias": "lm_head.bias",
+        "decoder.weight": "lm_head.score.weight",
     },
     split={
         "layers.{i}.attn.Wqkv": (
@@ -140,7 +207,6 @@ KEYS = KeyMap(
         ),
         "layers.{i}.mlp.Wi": ("blocks.{i}.feed_forward.gate", "blocks.{i}.feed_forward.widen"),
     },
-    drop=(r"decoder\.(weight|bias)",),  # to words; what comes before it is the pooler
 )
 
 
@@ -154,10 +220,29 @@ def _dropout(values: Mapping[str, Any]) -> float:
 
 def _pooler(values: Mapping[str, Any]) -> HeadPooler:
     config = ModernBertConfig.from_hf(values)
+    activation = ACTIVATIONS[config.pooler_activation]
+    return HeadPooler(POOLS[config.pooling](), _dense(config), activation, _norm(config))
+
+
+def _dense(config: ModernBertConfig) -> nn.Linear:
     dense = nn.Linear(config.width, config.width, config.pooler_bias)
     draw(dense, _last_range(config))
+    return dense
+
+
+def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> ModernHead:
+    config = ModernBertConfig.from_hf(values)
     activation = ACTIVATIONS[config.pooler_activation]
-    return HeadPooler(POOLS[config.pooling](), dense, activation, _norm(config))
+    vocabulary = config.vocabulary if config.score_bias else 0
+    return ModernHead(
+        Transform(_dense(config), activation, _norm(config)),
+        Score(tied_score(values, embedding), vocabulary),
+    )
+
+
+def _ties(values: Mapping[str, Any]) -> dict[str, str]:
+    words = {"decoder.weight": "embeddings.tok_embeddings.weight"}
+    return words if is_tied(values) else {}
 
 
 MODERNBERT = Family(
@@ -167,4 +252,6 @@ MODERNBERT = Family(
     base="ModernBertModel",
     prefix="model.",
     classifier=Classifier("ModernBertForSequenceClassification", _pooler, _dropout),
+    masked=Masked("ModernBertForMaskedLM", _masked_head),
+    ties=_ties,
 )

@@ -48,6 +48,7 @@ HF_NAMES = {  # our field: their key
     "pooling": "classifier_pooling",
     "pooler_activation": "classifier_activation",
     "pooler_bias": "classifier_bias",
+    "score_bias": "decoder_bias",
     "head_dropout": "classifier_dropout",
     "initializer_range": "initializer_range",
     "padding_token": "pad_token_id",
@@ -91,6 +92,7 @@ class ModernBertConfig:
         pooling: what a classifier reads: "cls", the first token, or "mean", the mean of all.
         pooler_activation: a name in `ACTIVATIONS`.
         pooler_bias: whether the pooler's map adds one.
+        score_bias: whether the scores of hidden words add one.
         head_dropout: probability in front of a head.
         initializer_range: standard deviation of new weights.
         padding_token: the token that Hugging Face pads with.
@@ -121,6 +123,7 @@ class ModernBertConfig:
     pooling: str = "cls"
     pooler_activation: str = "gelu"
     pooler_bias: bool = False
+    score_bias: bool = True
     head_dropout: float = 0.0
     initializer_range: float = 0.02
     padding_token: int | None = 50283
@@ -132,7 +135,7 @@ class ModernBertConfig:
     def __post_init__(self) -> None:
         sizes = ("vocabulary", "width", "num_blocks", "num_heads", "inner_width", "max_positions")
         rates = ("embedding_dropout", "attention_dropout", "inner_dropout", "head_dropout")
-        flags = ("attention_bias", "inner_bias", "norm_bias", "pooler_bias")
+        flags = ("attention_bias", "inner_bias", "norm_bias", "pooler_bias", "score_bias")
         faults = [
             *size_faults(self, HF_NAMES, sizes),
             *count_faults(self, HF_NAMES, ("window", "global_every")),

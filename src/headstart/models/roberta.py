@@ -25,10 +25,9 @@ from headstart.models.bert import (
     BertConfig,
     blocks,
     embeddings,
-    is_tied,
     masked_head,
 )
-from headstart.models.family import Classifier, Family, Masked
+from headstart.models.family import Classifier, Family, Masked, is_tied
 from headstart.models.keymap import KeyMap
 from headstart.models.language import MaskedHead
 from headstart.models.network import Pooler
@@ -130,7 +129,7 @@ def _pooler(values: Mapping[str, Any]) -> Pooler:
 def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
     # Whatever its blocks have, transformers gives this head the exact GELU.
     config = RobertaConfig.from_hf(values)
-    return masked_head(config, embedding, tied=is_tied(values), activation=F.gelu)
+    return masked_head(config, embedding, values=values, activation=F.gelu)
 
 
 def _ties(values: Mapping[str, Any]) -> dict[str, str]:

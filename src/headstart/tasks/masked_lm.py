@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.data.batches import Batch
+from headstart.tasks.hiding import Hidden, Hiding, single_tokens
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class MaskedLm:
         share: of the tokens that can be hidden.
         masked: of the hidden ones, shown as `mask`.
         random: of the hidden ones, shown as some other word; what is left is shown as it is.
+        hide: chooses them.
     """
 
     vocabulary: int
@@ -34,30 +36,34 @@ class MaskedLm:
     share: float = 0.15
     masked: float = 0.8
     random: float = 0.1
+    hide: Hiding = single_tokens
 
     def prepare(self, batch: Batch, random: np.random.Generator) -> Batch:
         """Hide tokens: `places` (M,) says where, `target` (M,) what stood there.
 
-        Exactly the share of a batch is hidden, rounded, and one token at least.
+        Exactly the share of a batch is hidden, rounded, and one token at least; of whole words no
+        more than that.
         """
         tokens = batch.inputs.values.numpy()
-        able = np.flatnonzero(~np.isin(tokens, self.special))
-        count = min(len(able), max(1, round(self.share * len(able))))
-        places = np.sort(random.choice(able, count, replace=False))
-        shown = self._shown(tokens, places, random)
+        able = ~np.isin(tokens, self.special)
+        total = int(able.sum())
+        if total:
+            count = max(1, round(self.share * total))
+            hidden = self.hide(batch.inputs, able, count, random)
+        else:
+            hidden = Hidden(np.empty(0, np.int64), np.empty(0, np.int64))
+        shown = self._shown(tokens, hidden, random)
         return replace(
             batch,
             inputs=batch.inputs.replace(torch.from_numpy(shown)),
-            places=torch.from_numpy(places),
-            target=torch.from_numpy(tokens[places]),
+            places=torch.from_numpy(hidden.places),
+            target=torch.from_numpy(tokens[hidden.places]),
         )
 
-    def _shown(
-        self, tokens: np.ndarray, places: np.ndarray, random: np.random.Generator
-    ) -> np.ndarray:
+    def _shown(self, tokens: np.ndarray, hidden: Hidden, random: np.random.Generator) -> np.ndarray:
         """(T,) the tokens with the hidden ones as the network sees them."""
-        shown = tokens.copy()
-        fate = random.random(len(places))
+        shown, places = tokens.copy(), hidden.places
+        fate = random.random(int(hidden.fates.max(initial=-1)) + 1)[hidden.fates]
         shown[places[fate < self.masked]] = self.mask
         other = places[(fate >= self.masked) & (fate < self.masked + self.random)]
         words = np.setdiff1d(np.arange(self.vocabulary), self.special)
@@ -65,7 +71,8 @@ class MaskedLm:
         return shown
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Mean cross-entropy of the hidden tokens, a scalar in nats."""
+        """Mean cross-entropy of the hidden tokens, a scalar in nats; 0 where none is."""
         assert batch.target is not None
         logits = network(batch.inputs, batch.segments, batch.places)
-        return F.cross_entropy(logits.float(), batch.target)
+        total = F.cross_entropy(logits.float(), batch.target, reduction="sum")
+        return total / max(1, len(batch.target))
