@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -258,11 +257,12 @@ def open_masked_model(name: str | Path) -> LanguageCheckpoint[MaskedLanguageMode
     backbone = _build(folder, family.build, config)
     # On the meta device even where it is to be new: a config that cannot be honoured is told first.
     words = _words(backbone)
-    head = _build(folder, partial(family.masked.head, embedding=words), config)
-    kept = _has_head(family.masked, head, config, family.keys.match(tensors).ours)
+    masked = family.masked
+    head = _build(folder, lambda values: masked.head(values, words), config)
+    kept = _has_head(masked, head, config, family.keys.match(tensors).ours)
     parts: dict[str, nn.Module] = {"": backbone, **(head.parts() if kept else {})}
     dropped = fill(folder, family, config, parts, tensors)
-    model = MaskedLanguageModel(backbone, head if kept else family.masked.head(config, words))
+    model = MaskedLanguageModel(backbone, head if kept else masked.head(config, words))
     return _language(folder, name, family, config, model, dropped, fresh=not kept)
 
 
