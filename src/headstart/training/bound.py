@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
-
 from headstart.clock import part
 from headstart.data.atomic import folder_atomically
 from headstart.data.examples import Examples, joined
@@ -72,6 +70,8 @@ class Bound(ABC):
     def __init__(self, given: Given, provenance: Mapping[str, Any]) -> None:
         self.given, self.provenance = given, provenance
         self.shop, self.stage, self.seed = given.shop, given.stage, given.seed
+        from lightning_fabric import Fabric  # seconds that a fault in the data should not cost
+
         precision = PRECISIONS[self.shop.precision]
         self.fabric = Fabric(accelerator="auto", devices=1, precision=precision)
 

@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from headstart.clock import part
@@ -30,6 +29,9 @@ from headstart.training.profiling import stepped
 from headstart.training.progress import Progress
 from headstart.training.rowwise import clip_gradients
 from headstart.training.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOG_POINTS = 200
 
