@@ -118,8 +118,12 @@ class Network(Chain):
             depth: 0 to `self.depth`.
             segments: (T,) int64; read only with depth 0.
         """
+        return self.head(self.vectors(x, depth, segments))
+
+    def vectors(self, x: Ragged, depth: int, segments: Tensor | None = None) -> Tensor:
+        """What the head reads, (B, D), from the output of the first `depth` parts; see `suffix`."""
         x = self.prefix(x, segments, 1) if depth == 0 else x
-        return self.head(self.dropout(self._run(x, max(depth, 1), self.depth).values))
+        return self.dropout(self._run(x, max(depth, 1), self.depth).values)
 
     def forward(self, tokens: Ragged, segments: Tensor | None = None) -> Tensor:
         """Logits (B, C) of tokens (T,) int64, with segments (T,) int64 where there are pairs."""
