@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.conftest import save_tokenizer
 from transformers import (
     AutoModelForMaskedLM,
     BertConfig,
@@ -15,6 +16,8 @@ from transformers import (
     DebertaV2ForMaskedLM,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     ModernBertConfig,
     ModernBertForMaskedLM,
     RobertaConfig,
@@ -25,12 +28,19 @@ from transformers import (
 
 from headstart.data.batches import RaggedStore, take
 from headstart.data.examples import Examples
-from headstart.errors import CheckpointError
-from headstart.models.checkpoint import open_masked_model, save_language_model
+from headstart.errors import CheckpointError, RecipeError
+from headstart.models.checkpoint import (
+    open_language_model,
+    open_masked_model,
+    save_language_model,
+)
+from headstart.models.families import family_of
 from headstart.recipe import Recipe
 from headstart.tasks.masked_lm import MaskedLm
+from headstart.training.asking import check_served
 from headstart.training.model import open_trained
 from headstart.training.pretraining import PretrainingStage
+from headstart.training.progress import Silent
 from headstart.training.stage import Workshop
 
 WORDS = "good bad film shop it was the a very sound fine broke day after".split()
@@ -228,3 +238,95 @@ def test_words_that_are_not_scored_by_their_embeddings_are_refused_by_name(tmp_p
     model.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="tie_word_embeddings: must be true"):
         open_masked_model(tmp_path)
+
+
+def test_a_stage_after_a_classifier_takes_the_last_head_there_was(tiny_bert, tmp_path):
+    data = {"texts": rows(61), "shop": rows(43, labelled=True)}
+    chain = recipe(tiny_bert, steps=3).model_dump(exclude_defaults=True)
+    again = chain["stage"][0] | {"name": "again", "steps": 1, "learning_rate": 1e-9}
+    chain = Recipe.from_values(chain | {"stage": [*chain["stage"], again]})
+    said = Told()
+    adapted, tuned, last = Workshop(said).run(chain, data)
+    assert open_masked_model(tuned.folder).fresh
+    head = open_masked_model(adapted.folder).model.head.state_dict()
+    for name, tensor in open_masked_model(last.folder).model.head.state_dict().items():
+        torch.testing.assert_close(tensor, head[name], atol=1e-6, rtol=1e-6)
+    assert "again: its head for hidden words is that of stage 'adapt'" in said.lines
+    assert any("has no head for hidden words, so that starts anew" in line for line in said.lines)
+    assert said.lines.index("again: its head for hidden words is that of stage 'adapt'") > 1
+
+
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, message):
+        self.lines.append(message)
+
+
+@pytest.mark.parametrize("unit", ["word", "span"])
+def test_words_and_spans_are_asked_for_by_a_recipe(tiny_bert, unit):
+    data = {"texts": rows(61), "shop": rows(43, labelled=True)}
+    stage = {"task": {"kind": "masked-lm", "unit": unit}, "steps": 2}
+    adapted, _ = Workshop().run(recipe(tiny_bert, **stage), data)
+    assert adapted.record["log"][-1]["loss"] > 0
+
+
+@pytest.fixture
+def tiny_gpt2(tmp_path):
+    """A random GPT-2 whose tokenizer is of whole words."""
+    folder = tmp_path / "gpt2"
+    config = GPT2Config(vocab_size=31, n_embd=14, n_layer=2, n_head=2, n_positions=37,
+                        bos_token_id=2, eos_token_id=3)  # fmt: skip
+    torch.manual_seed(3)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    save_tokenizer(folder, ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])
+    return folder
+
+
+def test_a_decoder_goes_on_with_texts_and_then_classifies(tiny_gpt2):
+    data = {"texts": rows(97), "shop": rows(61, labelled=True)}
+    values = recipe(tiny_gpt2, task="causal-lm", epochs=3, steps=None, validation=0.1)
+    again = values.stage[0].model_copy(update={"name": "again", "epochs": None, "steps": 2})
+    values = values.model_copy(update={"stage": (*values.stage, again)})
+    adapted, tuned, last = Workshop().run(values, data)
+    first, end = adapted.record["log"][0], adapted.record["log"][-1]
+    assert end["loss"] < first["loss"] and end["validation"]["perplexity"] < 31
+    assert open_language_model(adapted.folder).family == "gpt2"
+    assert open_trained(tuned.folder).task.labels == ("neg", "pos")
+    assert last.record["log"][-1]["loss"] < first["loss"]
+    assert GPT2LMHeadModel.from_pretrained(last.folder).config.vocab_size == 31
+
+
+def test_parts_of_an_update_weigh_by_what_they_ask(tiny_gpt2):
+    """Gradients of micro-batches add up to those of the whole: the same training."""
+    data = {"texts": rows(97), "shop": rows(61, labelled=True)}
+    calm = Workshop().checkpoint(str(tiny_gpt2)).config
+    settings = {"task": "causal-lm", "steps": 5}
+    for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
+        calm = calm | {name: 0.0}
+    (tiny_gpt2 / "config.json").write_text(json.dumps(dict(calm)))
+    whole = Workshop().run(recipe(tiny_gpt2, **settings), data)[0]
+    parts = Workshop().run(recipe(tiny_gpt2, **settings, micro_batch_tokens=32), data)[0]
+    again = open_language_model(parts.folder).model.state_dict()
+    for name, tensor in open_language_model(whole.folder).model.state_dict().items():
+        torch.testing.assert_close(again[name], tensor, atol=2e-4, rtol=1e-3)
+
+
+def test_a_task_that_a_backbone_cannot_serve_is_refused_with_who_can(tiny_bert, tiny_gpt2):
+    bert, gpt2 = (family_of({"model_type": name}) for name in ("bert", "gpt2"))
+    with pytest.raises(RecipeError, match=r"It can serve: classify, masked-lm.*gpt2, llama"):
+        check_served(recipe(tiny_bert, task="causal-lm"), bert)
+    with pytest.raises(RecipeError, match=r"It can serve: classify, causal-lm.*bert, roberta"):
+        check_served(recipe(tiny_gpt2), gpt2)
+    check_served(recipe(tiny_bert), bert)
+
+
+def test_stretched_positions_stay_stretched_through_all_stages(tiny_bert):
+    data = {"texts": rows(61), "shop": rows(43, labelled=True)}
+    longer = recipe(tiny_bert, steps=1).model_copy(update={"positions": 53})
+    adapted, tuned = Workshop().run(longer, data)
+    assert open_masked_model(adapted.folder).model.backbone.max_positions == 53
+    assert open_trained(tuned.folder).max_length == 53

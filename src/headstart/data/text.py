@@ -139,6 +139,13 @@ class Tokenizer:
         return tuple(sorted({number for number in named if number is not None}))
 
     @property
+    def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of the special tokens in front of every text, and of those behind it."""
+        tokens = [token for token, _ in self._backend.frame.slots]
+        place = tokens.index(FIRST)
+        return tuple(tokens[:place]), tuple(tokens[place + 1 :])
+
+    @property
     def eos_ids(self) -> tuple[int, ...]:
         """Ids that end what a model writes: as its generation_config.json and config.json say.
 

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 from headstart.errors import RecipeError, nearest, unknown_name
 from headstart.recipe.faults import field_faults
 from headstart.recipe.stage import Stage, stage_faults
-from headstart.recipe.tasks import TASKS, Classify, MaskedLm, Task, reads_labels
+from headstart.recipe.tasks import TASKS, CausalLm, Classify, MaskedLm, Task, reads_labels
 from headstart.recipe.train import (
     ADAPTER_KINDS,
     TRAIN_WORDS,
@@ -39,6 +39,7 @@ __all__ = [
     "TRAIN_WORDS",
     "Adapter",
     "Bottleneck",
+    "CausalLm",
     "Classify",
     "Data",
     "Lora",

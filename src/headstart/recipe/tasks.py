@@ -34,15 +34,32 @@ class MaskedLm(Values):
         share: of the tokens, hidden anew each time a text is seen.
         masked: of the hidden tokens, shown as the mask.
         random: of the hidden tokens, shown as some other word; what is left is shown as it is.
+        unit: what is hidden together: single tokens; whole words, as later BERTs; or spans of words
+            (SpanBERT: Joshi et al. 2020), whose tokens also are shown alike.
     """
 
     kind: Literal["masked-lm"]
+    unit: Literal["token", "word", "span"] = "token"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     masked: Annotated[float, Field(ge=0, le=1)] = 0.8
     random: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
-TASKS: dict[str, type[Values]] = {"classify": Classify, "masked-lm": MaskedLm}
+class CausalLm(Values):
+    """What comes next is told from what came before (Radford et al. 2019).
+
+    Attributes:
+        kind: "causal-lm".
+    """
+
+    kind: Literal["causal-lm"]
+
+
+TASKS: dict[str, type[Values]] = {
+    "classify": Classify,
+    "masked-lm": MaskedLm,
+    "causal-lm": CausalLm,
+}
 """Each kind of task with its values."""
 
 LABELLED = ("classify",)
@@ -58,7 +75,7 @@ def _from_name(value: object) -> object:
     return value
 
 
-AnyTask = Annotated[Classify | MaskedLm, Field(discriminator="kind")]
+AnyTask = Annotated[Classify | MaskedLm | CausalLm, Field(discriminator="kind")]
 Task = Annotated[AnyTask, BeforeValidator(_from_name)]
 
 

@@ -64,6 +64,12 @@ def found(folder: Path, digest: str) -> StageResult | None:
     return StageResult(digest, folder, record, reused=True)
 
 
+def before(stage: StageResult) -> StageResult | None:
+    """The finished stage that another one went on from; None for the first of a recipe."""
+    digest = str(stage.record["inputs"]["parent"])
+    return found(stage.folder.parent / digest, digest)
+
+
 def provenance(
     recipe: Recipe, stage: Stage, parent: StageResult | None, examples: Examples, digest: str
 ) -> dict[str, Any]:

@@ -12,10 +12,15 @@ import torch
 from torch import Tensor
 
 from headstart.data.batches import Batch
+from headstart.data.corpus import Cutting
 from headstart.data.text import Tokenizer
 from headstart.errors import HeadstartError
 from headstart.models.chain import Chain
-from headstart.models.checkpoint import open_masked_model, save_language_model
+from headstart.models.checkpoint import (
+    open_language_model,
+    open_masked_model,
+    save_language_model,
+)
 from headstart.models.language import LanguageModel, MaskedLanguageModel, TextToText
 from headstart.tasks.task import Task
 from headstart.training.model import DESCRIPTION, SCHEMA, versions
@@ -35,6 +40,7 @@ class Pretrained:
         max_length: longest text in tokens; longer ones are cut.
         origin: folder whose tokenizer files are handed on when the model is saved.
         provenance: what it was trained from and on, as plain values.
+        cutting: how texts become rows; None: each text is a row, and what is too long is cut off.
     """
 
     kind: str
@@ -44,6 +50,7 @@ class Pretrained:
     max_length: int
     origin: Path
     provenance: Mapping[str, Any]
+    cutting: Cutting | None = None
 
 
 def save_pretrained(model: Pretrained, folder: Path, proof: Batch) -> None:
@@ -67,7 +74,9 @@ def save_pretrained(model: Pretrained, folder: Path, proof: Batch) -> None:
     }
     text = json.dumps(description, indent=2, ensure_ascii=False)
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    _prove(model, open_masked_model(folder).model, proof)
+    masked = isinstance(model.network, MaskedLanguageModel)
+    read = open_masked_model(folder).model if masked else open_language_model(folder).model
+    _prove(model, read, proof)
 
 
 def _prove(model: Pretrained, read: Chain, proof: Batch) -> None:

@@ -141,6 +141,9 @@ def _start(given: Given) -> Trained:
         model.adapter = None  # it was made for other weights than those to come
     else:
         name = recipe.backbone if parent is None else str(parent.folder)
+        if parent is not None:  # its positions were stretched when it began
+            length = recipe.max_length or recipe.positions
+            recipe = recipe.model_copy(update={"positions": None, "max_length": length})
         model = begin(given.shop.checkpoint(name), recipe, labels)
     same = set(model.task.labels) == set(labels)
     if stage.head == "keep" and not same:
