@@ -170,17 +170,31 @@ def check(
     if through is not None:
         through.open()
     maps = {"source": source_map, "target": target_map, TEST: target_map}
+    return _look_at(_open_all(given, text, label, maps), through, _progress(progress))
+
+
+def _open_all(
+    given: Mapping[str, Any],
+    text: Columns,
+    label: Columns,
+    maps: Mapping[str, Mapping[str, str] | None],
+) -> dict[str, Opened]:
+    """All data sets, opened.
+
+    Raises:
+        DataError: with what keeps any of them from being read.
+    """
     opened: dict[str, Opened] = {}
     faults: list[str] = []
     for key, value in given.items():
+        columns = {"text": _column(text, key), "label": _column(label, key)}
         try:
-            opened[key] = open_set(key, value, text=_column(text, key), label=_column(label, key),
-                                   mapping=maps[key])  # fmt: skip
+            opened[key] = open_set(key, value, mapping=maps[key], **columns)
         except DataError as error:
             faults += error.faults
     if faults:
         raise DataError(faults)
-    return _look_at(opened, through, _progress(progress))
+    return opened
 
 
 def _look_at(opened: Mapping[str, Opened], through: _Through | None, progress: Progress) -> Checkup:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Sequence
+from html.entities import html5
 
 import numpy as np
 
@@ -67,17 +68,22 @@ def without_html(text: str) -> str:
         before = text
         text = LINE_ENDS.sub(" ", HIDDEN.sub(" ", text))
         text = IN_LINES.sub("", text)
-        text = ENTITY.sub(lambda found: html.unescape(found[0]), text)
+        text = ENTITY.sub(lambda found: _character(found[0]), text)
         if text == before:
             return text
     return text
+
+
+def _character(entity: str) -> str:
+    """What an entity stands for; itself, where it is none."""
+    return html.unescape(entity) if entity[1] == "#" else html5.get(entity[1:], entity)
 
 
 def has_html(text: str) -> bool:
     """Whether `without_html` would change a text."""
     if "<" in text and any(tag.search(text) for tag in (LINE_ENDS, IN_LINES, HIDDEN)):
         return True
-    return "&" in text and any(html.unescape(e[0]) != e[0] for e in ENTITY.finditer(text))
+    return "&" in text and any(_character(e[0]) != e[0] for e in ENTITY.finditer(text))
 
 
 def has_mojibake(text: str) -> bool:

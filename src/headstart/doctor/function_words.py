@@ -6,9 +6,11 @@ list has most of a text's words. Text whose script belongs to one language needs
 
 from __future__ import annotations
 
+from collections import Counter
+
 LISTS = {
     "English": "the and of to is that it was for with this you not are but have they be as on "
-    "his from at which there we my i in an or so if what were been would has had",
+    "his from at by which there we my i in an or so if what were been would has had",
     "German": "der die das und nicht ist ein eine zu den mit von auf für sich es dem auch im "
     "werden ich sind wird bei einem einer eines als an aus man mehr wie nach nur noch "
     "aber",
@@ -48,6 +50,12 @@ LISTS = {
 """Words, without case, by language."""
 
 LANGUAGES = tuple(LISTS)
+
+WEIGHTS = {
+    word: 1 / count
+    for word, count in Counter(word for words in LISTS.values() for word in words.split()).items()
+}
+"""What a word says: 1 where one language has it, 1/5 where five do, as of "a"."""
 
 OF_SCRIPTS = {
     "Hangul": "Korean",

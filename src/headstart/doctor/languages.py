@@ -12,18 +12,18 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.data.findings import Finding
-from headstart.doctor.function_words import LANGUAGES, LISTS, OF_SCRIPTS
+from headstart.doctor.function_words import LANGUAGES, LISTS, OF_SCRIPTS, WEIGHTS
 from headstart.doctor.reading import SCRIPTS, Reading
 from headstart.doctor.subject import Subject, pairs_with_target, percent, share_of
 
-LEAST_SHARE = 0.12
-"""Of a data set's words that are function words of a language, for it to be named."""
+LEAST_SHARE = 0.08
+"""Of a data set's words that are function words of a language alone, for it to be named."""
 
 LEAD = 1.5
 """How many times the share of the second language it must be."""
 
-LEAST_HITS = 4
-"""Different function words that a single text must hold for its language to be named."""
+LEAST_WEIGHT = 3.0
+"""Different function words of its own that a single text must hold for its language to be named."""
 
 TOGETHER = {"Han": {"Han", "Kana"}, "Kana": {"Han", "Kana"}, "Hangul": {"Hangul", "Han"}}
 """Scripts that one text mixes."""
@@ -45,7 +45,10 @@ def main_language(reading: Reading) -> str | None:
     script = main_script(reading)
     if script in OF_SCRIPTS:
         return OF_SCRIPTS[script]
-    counts = [sum(reading.vocabulary[w] for w in words.split()) for words in LISTS.values()]
+    counts = [
+        sum(reading.vocabulary[word] * WEIGHTS[word] for word in words.split())
+        for words in LISTS.values()
+    ]
     *_, second, first = sorted(counts)
     if first < LEAST_SHARE * max(reading.vocabulary.total(), 1) or first < LEAD * second:
         return None
@@ -71,7 +74,7 @@ def odd_rows(subject: Subject, reading: Reading) -> list[Finding]:
         hits = reading.languages
         best = hits.argmax(1)
         top, mine = hits.max(1), hits[:, LANGUAGES.index(language)]
-        other = (top >= LEAST_HITS) & (mine * 2 <= top) & ~odd
+        other = (top >= LEAST_WEIGHT) & (mine * 3 <= top) & ~odd
         if other.any():
             findings.append(_odd(
                 subject, "rows in another language", np.flatnonzero(other),

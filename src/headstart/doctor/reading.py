@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.data.mapped import at_once
-from headstart.doctor.function_words import LANGUAGES, LISTS
+from headstart.doctor.function_words import LANGUAGES, LISTS, WEIGHTS
 from headstart.doctor.subject import Subject
 
 BLOCK = 5_000
@@ -51,7 +51,7 @@ _FIRST, _SECOND, _ALONE = (
 )
 
 
-KINDS = (np.int64, np.uint32, np.int32, np.int32)
+KINDS = (np.int64, np.uint32, np.float32, np.int32)
 """What lengths, signatures, languages and scripts are kept in."""
 
 
@@ -63,7 +63,7 @@ class Reading:
         num_words: (M,) int64.
         signatures: (M, H) uint32 minhashes of each text's pairs of neighbouring words; all ones
             where it has no word.
-        languages: (M, L) int32 different words that are function words of each language.
+        languages: (M, L) float32 weights of the different function words of each language.
         scripts: (M, S) int32 letters of each script.
         vocabulary: how often each word occurs, without case.
     """
@@ -89,7 +89,7 @@ def read_texts(subject: Subject) -> Reading:
         vocabulary.update(dict(zip(names, times, strict=True)))
         hashes = _hashed(names)[codes]
         parts.append((lengths, signatures(hashes, lengths),
-                      _language_hits(codes, names, lengths), alphabet.counts(block)))  # fmt: skip
+                      _languages(codes, names, lengths), alphabet.counts(block)))  # fmt: skip
     shapes = ((0,), (0, HASHES), (0, len(LANGUAGES)), (0, len(SCRIPTS)))
     parts.append(tuple(np.zeros(shape, kind) for shape, kind in zip(shapes, KINDS, strict=True)))
     lengths, signed, languages, scripts = (np.concatenate(c) for c in zip(*parts, strict=True))
@@ -179,21 +179,20 @@ def joined_hash(numbers: np.ndarray) -> np.ndarray:
     return found
 
 
-def _language_hits(codes: np.ndarray, names: Sequence[str], lengths: np.ndarray) -> np.ndarray:
-    """(M, L) int32: different words of each text that are function words of each language."""
+def _languages(codes: np.ndarray, names: Sequence[str], lengths: np.ndarray) -> np.ndarray:
+    """(M, L) float32: weights of the different function words of each language in each text."""
     rows = np.repeat(np.arange(len(lengths)), lengths)
     place = {name: code for code, name in enumerate(names)}
-    hits = np.zeros((len(lengths), len(LANGUAGES)), dtype=np.int32)
-    known = np.zeros((len(names), len(LANGUAGES)), dtype=bool)
+    weights = np.zeros((len(names), len(LANGUAGES)))
     for language, words in enumerate(LISTS.values()):
-        known[[place[word] for word in words.split() if word in place], language] = True
-    anyone = np.any(known, axis=1)
-    found = np.flatnonzero(anyone[codes])
-    once = np.unique(rows[found] * len(names) + codes[found])
-    for language in range(len(LANGUAGES)):
-        of_language = once[known[once % max(len(names), 1), language]]
-        hits[:, language] = np.bincount(of_language // max(len(names), 1), minlength=len(lengths))
-    return hits
+        for word in words.split():
+            if word in place:
+                weights[place[word], language] = WEIGHTS[word]
+    known = np.flatnonzero((weights.sum(1) > 0)[codes])
+    once = np.unique(rows[known] * len(names) + codes[known])
+    rows, codes = once // max(len(names), 1), once % max(len(names), 1)
+    found = [np.bincount(rows, weights[codes, n], len(lengths)) for n in range(len(LANGUAGES))]
+    return np.stack(found, 1).astype(np.float32)
 
 
 class Alphabet:
