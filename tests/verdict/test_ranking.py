@@ -267,10 +267,10 @@ def test_mean_ranks_are_over_the_measures_that_all_have():
 def test_a_judge_that_lacks_a_candidate_or_fits_no_backbone_is_told():
     given = candidates(a={"leep": -0.5, "answers": 0.9}, b={"leep": -0.2})
     order = in_order("sources", given, TRUTH, by="answers")
-    assert (order.judge, order.note) == ("mean-rank", "answers is not computed for b")
+    assert (order.judge, order.note) == ("mean-rank", "answers is not computed for 1 of 2 sources")
     own = JUDGES["backbones"]
     backbones = in_order("backbones", candidates(a={own: 0.1}), TRUTH, by="similarity")
-    assert (backbones.judge, backbones.note) == (own, "similarity says nothing of backbones")
+    assert (backbones.judge, backbones.note) == (own, "similarity says nothing of these backbones")
 
 
 def test_the_lead_is_paired_over_the_rows():
@@ -323,7 +323,7 @@ def test_every_fault_is_told_at_once(wise_bert, tmp_path):
     said = faults(
         one_class,
         [path, str(tmp_path / "." / "films.csv"), tmp_path / "fims.csv", 7, one_class],
-        [str(wise_bert), str(image), "no/such/folder", str(wise_bert)],
+        [str(wise_bert), str(image), "no/such/folder", str(wise_bert), f"{wise_bert}/."],
         by="hscor", rows=1, max_length=3, text={"souce": "review"},
     )  # fmt: skip
     for part in (
@@ -332,7 +332,8 @@ def test_every_fault_is_told_at_once(wise_bert, tmp_path):
         "fims.csv: there is no such file. Did you mean 'films.csv'?",
         "source 4: a int cannot be read",
         "source 5, column 'label': all 23 labels are 'good'",
-        f"backbone '{wise_bert}': is given twice",
+        f"backbone '{wise_bert}': is given twice. Give it once.",
+        f"backbone '{wise_bert}/.': is '{wise_bert}'. Give it once.",
         str(image),
         "no/such/folder",
         "by: no measure is called 'hscor'. Did you mean 'hscore'?",

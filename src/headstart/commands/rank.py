@@ -58,10 +58,9 @@ def rank_command(
     from headstart.report.ranking import ranking_text
     from headstart.verdict.ranking import rank
 
-    known = ("source", "target", *(source or ()))
     ranking = rank(target, source or (), backbone or DEFAULT_BACKBONE,
-                   text=columns("--text", text, known),
-                   label=columns("--label", label, known),
+                   text=columns("--text", text, known=None),
+                   label=columns("--label", label, known=None),
                    source_map=pairs("--source-map", source_map),
                    target_map=pairs("--target-map", target_map),
                    rows=rows, max_length=max_length, by=by)  # fmt: skip

@@ -10,9 +10,14 @@ DATA_SETS = ("source", "target", "test")
 
 
 def columns(
-    option: str, value: str | None, known: Sequence[str] = DATA_SETS
+    option: str, value: str | None, known: Sequence[str] | None = DATA_SETS
 ) -> str | dict[str, str] | None:
     """COL for every data set, or source=COL,target=COL.
+
+    Args:
+        option: named in errors.
+        value: what was given for it.
+        known: names of data sets; None leaves the check to whoever takes the columns.
 
     Raises:
         RecipeError: a data set is not known, or a pair is none.
@@ -20,7 +25,8 @@ def columns(
     if value is None or "=" not in value:
         return value
     found = pairs(option, value, "source=review,target=body") or {}
-    faults = [unknown_name(option, "data set", name, known) for name in found if name not in known]
+    names = found if known is None else known
+    faults = [unknown_name(option, "data set", name, names) for name in found if name not in names]
     if faults:
         raise RecipeError(faults)
     return found

@@ -29,7 +29,7 @@ from headstart.training.embedding import layer_vectors
 from headstart.training.inference import all_logits, best_device
 from headstart.training.model import DESCRIPTION, Trained, open_trained
 from headstart.training.progress import Progress
-from headstart.verdict.order import MEAN_RANK, SOURCE_MEASURES
+from headstart.verdict.order import MEAN_RANK, MEASURES
 
 Columns = str | Mapping[str, str] | None
 PARTS = ("source", "target")
@@ -101,6 +101,7 @@ class Opened:
     """A backbone to be looked at, with its head where it has one.
 
     Attributes:
+        folder: where it lies on this machine.
         backbone: in eval mode.
         tokenizer: the backbone's.
         max_length: longest text in tokens.
@@ -108,6 +109,7 @@ class Opened:
         labels: Z names for the head's classes; None where they have none.
     """
 
+    folder: Path
     backbone: Backbone
     tokenizer: Tokenizer
     max_length: int
@@ -138,20 +140,22 @@ def open_candidate(name: str | Path, max_length: int | None) -> Opened:
     """
     folder = model_folder(name)
     if folder is not None:
-        trained = open_trained(folder)
-        return _of_trained(trained, str(name), max_length)
+        return _of_trained(open_trained(folder), str(name), max_length)
     checkpoint = open_checkpoint(name)
     if checkpoint.backbone.patch_values is not None:
         raise RecipeError(
             f"backbone {str(name)!r}: a {checkpoint.family} reads images, and the target holds "
             "texts. Choose one that reads texts, such as 'bert-base-uncased'."
         )
-    tokenizer = Tokenizer.open(checkpoint.folder)
-    length = _length(str(name), checkpoint.backbone, checkpoint.max_length, max_length)
-    if not _classifies(checkpoint):
-        return Opened(checkpoint.backbone, tokenizer, length)
-    network = open_network(checkpoint.folder)
-    return Opened(network.backbone, tokenizer, length, network, checkpoint.labels)
+    network = open_network(checkpoint.folder) if _classifies(checkpoint) else None
+    return Opened(
+        folder=checkpoint.folder,
+        backbone=checkpoint.backbone if network is None else network.backbone,
+        tokenizer=Tokenizer.open(checkpoint.folder),
+        max_length=_length(str(name), checkpoint.backbone, checkpoint.max_length, max_length),
+        network=network,
+        labels=None if network is None else checkpoint.labels,
+    )
 
 
 def _classifies(checkpoint: Checkpoint) -> bool:
@@ -160,9 +164,14 @@ def _classifies(checkpoint: Checkpoint) -> bool:
 
 
 def _of_trained(trained: Trained, name: str, max_length: int | None) -> Opened:
-    length = _length(name, trained.network.backbone, trained.max_length, max_length)
+    network = trained.network
     return Opened(
-        trained.network.backbone, trained.tokenizer, length, trained.network, trained.task.labels
+        folder=trained.origin,
+        backbone=network.backbone,
+        tokenizer=trained.tokenizer,
+        max_length=_length(name, network.backbone, trained.max_length, max_length),
+        network=network,
+        labels=trained.task.labels,
     )
 
 
@@ -206,9 +215,12 @@ def check(request: Request) -> Checked:
     models: dict[str, Path] = {}
     with _gathering(faults):
         target = _target(request)
-    for name in request.backbones:
+    folders: dict[Path, str] = {}
+    for name in dict.fromkeys(request.backbones):
         with _gathering(faults):
-            open_candidate(name, request.max_length)
+            folder = open_candidate(name, request.max_length).folder.resolve()
+            if folders.setdefault(folder, name) != name:
+                faults.append(f"backbone {name!r}: is {folders[folder]!r}. Give it once.")
     data = _sources(request, models, faults)
     if faults or target is None:
         raise UserError(faults)
@@ -258,7 +270,7 @@ def _unfit(request: Request) -> list[str]:
         faults.append(f"rows: must be 2 or more; got {request.rows}.")
     if request.max_length is not None and request.max_length < 4:
         faults.append(f"max_length: must be 4 or more; got {request.max_length}.")
-    known = (*SOURCE_MEASURES, MEAN_RANK)
+    known = (*MEASURES, MEAN_RANK)
     if request.by is not None and request.by not in known:
         faults.append(unknown_name("by", "measure", request.by, known))
     for option, columns in (("text", request.text), ("label", request.label)):
@@ -272,8 +284,8 @@ def _repeated(request: Request) -> list[str]:
     """What is given twice under one name."""
     faults = []
     sources = [name for name, _ in request.sources]
-    for kind, names in (("backbone", request.backbones), ("source", sources)):
-        places = [_place(name) for name in names]
+    for kind, names in (("backbone", list(request.backbones)), ("source", sources)):
+        places = [_place(name) if kind == "source" else name for name in names]
         for number, place in enumerate(places):
             if places.index(place) < number:
                 first = names[places.index(place)]
@@ -316,7 +328,8 @@ def _sources(request: Request, models: dict[str, Path], faults: list[str]) -> di
             _refuse_checkpoint(name, source)
             data[name], fits = _source(request, name, source)
             mapped = mapped or fits
-            twin = next((n for n in data if n != name and data[n].digest == data[name].digest), "")
+            others = [other for other in data if _place(other) != _place(name)]
+            twin = next((n for n in others if data[n].digest == data[name].digest), None)
             if twin:
                 faults.append(f"source {name!r}: holds the rows of {twin!r}. Leave one out.")
     if request.source_map and data and not mapped:

@@ -17,8 +17,9 @@ from headstart.evaluation.intervals import Interval, effect, gain, interval
 FEATURES = {"hscore": "H-score", "logme": "LogME", "nleep": "NLEEP", "knn": "kNN", "probe": "probe"}
 """Measures of frozen features and the target's labels, by key, as the table calls them."""
 
-BACKBONE_MEASURES = {"leep": "LEEP", **FEATURES}
-SOURCE_MEASURES = {"leep": "LEEP", "answers": "answers", "similarity": "similarity", **FEATURES}
+MEASURES = {"leep": "LEEP", "answers": "answers", "similarity": "similarity", **FEATURES}
+"""All measures: LEEP, answers and similarity tell of sources, LEEP of backbones with a head too."""
+
 MEAN_RANK = "mean-rank"
 
 JUDGES = {"backbones": "hscore", "sources": "leep"}
@@ -170,20 +171,19 @@ def _with_mean_ranks(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _judge(what: str, candidates: Sequence[Candidate], by: str | None) -> tuple[str, str]:
     """What orders, and why that is not what was asked for."""
-    known = BACKBONE_MEASURES if what == "backbones" else SOURCE_MEASURES
     judge, note = by or JUDGES[what], ""
-    if judge not in (*known, MEAN_RANK):
-        judge, note = JUDGES[what], f"{title(judge)} says nothing of {what}"
-    lacking = [c.name for c in candidates if judge != MEAN_RANK and judge not in c.scores]
+    if judge != MEAN_RANK and not any(judge in c.scores for c in candidates):
+        judge, note = JUDGES[what], f"{title(judge)} says nothing of these {what}"
+    lacking = sum(judge not in c.scores for c in candidates) if judge != MEAN_RANK else 0
     if lacking:
-        note = f"{title(judge)} is not computed for {', '.join(lacking)}"
+        note = f"{title(judge)} is not computed for {lacking} of {len(candidates)} {what}"
         judge = MEAN_RANK
     return judge, note
 
 
 def title(measure: str) -> str:
     """A measure as people call it."""
-    return SOURCE_MEASURES.get(measure, "mean rank")
+    return MEASURES.get(measure, "mean rank")
 
 
 def sentence(kind: str, order: Order) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.data.cache import headstart_cache
 from headstart.data.labels import Labels
 from headstart.evaluation import transferability
 from headstart.recipe import DEFAULT_BACKBONE
@@ -143,6 +144,7 @@ def rank(
     """
     from headstart.training.cores import use_given_cores
     from headstart.training.progress import OnConsole, Silent
+    from headstart.training.room import limit_bytes, make_room
 
     names = (backbones,) if isinstance(backbones, str | Path) else backbones
     request = Request(
@@ -160,7 +162,9 @@ def rank(
     use_given_cores()
     if isinstance(progress, bool):
         progress = OnConsole() if progress else Silent()
-    return _Judgement(check(request), max_length, by, progress).ranking(request.backbones)
+    found = _Judgement(check(request), max_length, by, progress).ranking(request.backbones)
+    make_room(headstart_cache(), limit_bytes())
+    return found
 
 
 def named_sources(sources: Any) -> tuple[tuple[str, Any], ...]:
