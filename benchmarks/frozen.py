@@ -31,6 +31,7 @@ from common import (
     timed,
 )
 from headstart.data.batches import derive_seed
+from headstart.data.draw import draw
 from headstart.data.examples import Examples
 from headstart.models.checkpoint import open_checkpoint, resolve
 from headstart.recipe import Recipe
@@ -124,8 +125,9 @@ def curve_rows(rows: Examples, sizes: tuple[int, ...], seeds: int, rounds: int) 
 
 
 def one_point(shop: Workshop, rows: Examples, size: int, seed: int) -> float:
-    """Seconds of one head, trained on so many labels."""
-    chosen = some(rows, size, derive_seed("labels", seed))
+    """Seconds of one head, trained on so many labels; all share the features of all rows."""
+    assert rows.labels is not None
+    chosen = rows.part(draw(rows.labels, size, derive_seed("labels", seed))[0])
     return shop.run(head_recipe(seed), {"rows": chosen})[0].record["seconds"]
 
 
