@@ -88,7 +88,7 @@ def test_a_file_that_may_not_be_opened(tmp_path, monkeypatch):
 def test_an_unknown_ending_lists_the_known(tmp_path, name, said):
     found = fault(tmp_path, name, "text,label\n")
     assert said in found
-    assert ".csv, .tsv, .jsonl, .ndjson, .json, .parquet, .review" in found
+    assert ".csv, .tsv, .jsonl, .ndjson, .json, .parquet, .txt, .review" in found
 
 
 def test_a_folder_of_unknown_layout(tmp_path):

@@ -101,15 +101,21 @@ class Examples:
 
 
 def joined(sets: Sequence[Examples]) -> Examples:
-    """Several data sets as one, one behind the other; labels are kept where all have them."""
+    """Several data sets as one, one behind the other; labels are kept where all have them.
+
+    Texts that are kept in files stay there, so that no more of them need fit into memory than of
+    one data set.
+    """
     if len(sets) == 1:
         return sets[0]
-    labels: list[str] | None = None
+    labels: Sequence[str] | None = None
     if all(one.labels is not None for one in sets):
-        labels = [label for one in sets for label in one.labels or ()]
+        labels = Labels.joined([Labels.of(one.labels or ()) for one in sets])
+    parts = [one.texts for one in sets]
+    mapped = any(isinstance(part, Texts) for part in parts)
     return Examples(
         name=" + ".join(one.name for one in sets),
-        texts=[text for one in sets for text in one.texts],
+        texts=Texts.joined(parts) if mapped else [text for part in parts for text in part],
         labels=labels,
         rows=np.concatenate([one.rows for one in sets]),
         findings=tuple(finding for one in sets for finding in one.findings),

@@ -13,6 +13,7 @@ from headstart.data.content import Pieces
 from headstart.data.delimited import read_csv, read_tsv
 from headstart.data.json_rows import read_json
 from headstart.data.mapped import PIECE, is_large
+from headstart.data.text_files import read_lines
 from headstart.errors import DataError
 
 ROWS = 10_000
@@ -83,6 +84,7 @@ READERS: dict[str, Callable[[Path], Pieces]] = {
     ".ndjson": read_json,
     ".json": read_json,
     ".parquet": read_parquet,
+    ".txt": read_lines,
 }
 """Readers by the ending of a file's name."""
 

@@ -42,6 +42,15 @@ class Labels(Sequence[str]):
         codes = np.fromiter((place[label] for label in labels), np.int32, len(labels))
         return cls(names, codes)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Labels]) -> Labels:
+        """The labels of several, one behind the other."""
+        names = [name for part in parts for name in part.names]
+        starts = np.cumsum([0, *(len(part.names) for part in parts)])
+        codes = [part.codes.astype(np.int64) + start
+                 for part, start in zip(parts, starts, strict=False)]  # fmt: skip
+        return cls(names, np.concatenate(codes))
+
     def __len__(self) -> int:
         return len(self.codes)
 

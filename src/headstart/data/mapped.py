@@ -80,6 +80,27 @@ class Window:
             self._source.madvise(mmap.MADV_DONTNEED)
 
 
+class Windows(Window):
+    """Over several maps that are read as one.
+
+    Args:
+        windows: over each.
+    """
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        super().__init__(None)
+        self._windows = windows
+
+    def read(self, num_bytes: int, places: int = 1) -> None:
+        """Note what was read, of whichever map: none of them keeps more than it may."""
+        for window in self._windows:
+            window.read(num_bytes, places)
+
+
+NO_WINDOW = Window(None)
+"""Over what is in memory."""
+
+
 def map_array(file: Path, dtype: type[np.generic], length: int) -> np.ndarray:
     """The numbers in a file, (length,), through a memory map.
 

@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from headstart.data.encoding import unpacked_bytes
 from headstart.data.files import READERS, column_bytes
 from headstart.data.findings import Finding
 from headstart.data.mapped import Window, is_large, map_array
+from headstart.data.text_files import content_digest, read_text_folder, text_files
 
-CODE = ("content.py", "delimited.py", "encoding.py", "files.py", "json_rows.py", "stored.py")
+CODE = ("content.py", "delimited.py", "encoding.py", "files.py", "json_rows.py", "stored.py",
+        "text_files.py")  # fmt: skip
 """What decides how a file is read."""
 
 CELLS, NUMBERS, DESCRIPTION = "cells.arrow", "numbers.int64", "description.json"
@@ -45,11 +48,29 @@ def read_file(path: Path, kind: str) -> Content:
     """
     if not is_large(_bytes_in_memory(path, kind)):
         return READERS[kind](path).whole()
-    place = headstart_cache() / "tables" / _address(path, kind)
+    return _kept(path, _address(path, kind), READERS[kind])
+
+
+def read_texts(folder: Path) -> Content:
+    """Read a folder of .txt files into memory or, if it is large, into the cache.
+
+    Raises:
+        DataError: a file is no text, or none holds any.
+        UserError: the cache cannot be written.
+    """
+    if not is_large(sum(map(unpacked_bytes, text_files(folder)))):
+        return read_text_folder(folder).whole()
+    address = hashlib.sha256(f"{content_digest(folder)} {_code()}".encode()).hexdigest()
+    return _kept(folder, address, read_text_folder)
+
+
+def _kept(path: Path, address: str, read: Callable[[Path], Pieces]) -> Content:
+    """What was read before, or is now."""
+    place = headstart_cache() / "tables" / address
     found = _open(place, path)
     if found is not None:
         return found
-    pieces = READERS[kind](path)
+    pieces = read(path)
     with folder_atomically(place) as fresh:
         _write(pieces, fresh, path)
     found = _open(place, path)
@@ -70,10 +91,13 @@ def _bytes_in_memory(path: Path, kind: str) -> int:
 def _address(path: Path, kind: str) -> str:
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    here = Path(__file__).parent
-    code = sources_digest(*(here / name for name in CODE))
     packed = path.suffix.lower() == ".gz"
-    return hashlib.sha256(f"{content} {kind} {packed} {code}".encode()).hexdigest()
+    return hashlib.sha256(f"{content} {kind} {packed} {_code()}".encode()).hexdigest()
+
+
+def _code() -> str:
+    here = Path(__file__).parent
+    return sources_digest(*(here / name for name in CODE))
 
 
 def _write(pieces: Pieces, folder: Path, path: Path) -> None:

@@ -11,18 +11,22 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from headstart.data.content import objects_table, to_array
+from headstart.data.content import Content, objects_table, to_array
 from headstart.data.encoding import ending
 from headstart.data.files import READERS, REMEDIES
 from headstart.data.findings import Finding
 from headstart.data.mapped import Window
-from headstart.data.stored import read_file
+from headstart.data.stored import read_file, read_texts
+from headstart.data.text_files import text_files
 from headstart.errors import DataError, nearest, unknown_name
 
 TABLE_ENDINGS = tuple(READERS)
 """Endings of the table files that `read` takes."""
 
-LAYOUTS = "an aclImdb folder ({train,test}/{pos,neg}/*.txt) or a folder of Blitzer's .review files"
+LAYOUTS = (
+    "an aclImdb folder ({train,test}/{pos,neg}/*.txt), a folder of Blitzer's .review files, or one "
+    "of .txt files"
+)
 
 
 @dataclass(frozen=True)
@@ -168,8 +172,12 @@ def _read_file(path: Path) -> Table:
             ".review (.csv.gz and its like too). "
             + remedy.replace("FILE", path.stem if "'FILE." in remedy else path.name)
         )
-    content = read_file(path, kind)
-    return Table(str(path), content.columns, unit=content.unit, findings=content.findings,
+    plain = kind == ".txt"
+    return _table(str(path), read_file(path, kind), text="text" if plain else None)
+
+
+def _table(name: str, content: Content, text: str | None) -> Table:
+    return Table(name, content.columns, unit=content.unit, findings=content.findings, text=text,
                  numbers=content.numbers, window=content.window)  # fmt: skip
 
 
@@ -187,6 +195,11 @@ def _read_folder(path: Path, split: str | None) -> Table:
     found = ", ".join(entry.name for entry in entries[:5]) or "nothing"
     around = [path.resolve().parent, *(entry for entry in entries if entry.is_dir())]
     fitting = next((folder for folder in around if is_imdb(folder) or is_amazon(folder)), None)
+    part = is_imdb(path.resolve().parent) and path.resolve().name in ("train", "test")
+    if text_files(path) and not part:  # its lists of addresses are .txt files
+        if split is not None:
+            raise _no_parts(str(path), split)
+        return _table(str(path), read_texts(path), text="text")
     hint = f" {fitting} is one: did you mean that?" if fitting else ""
     more = f", and {len(entries) - 5:,} more" if len(entries) > 5 else ""
     raise DataError(

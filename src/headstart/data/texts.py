@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headstart.data.mapped import Window, at_once, is_large
+from headstart.data.mapped import NO_WINDOW, Window, Windows, at_once, is_large
 
 BLOCK = 10_000
 """Texts made at a time where all are asked for one after another."""
@@ -26,7 +26,7 @@ class Texts(Sequence[str]):
     thousand.
 
     Args:
-        column: an arrow column, in memory or mapped.
+        column: an arrow column, in memory or mapped, or a list of its pieces.
         window: over the map that the column is read through.
         rows: (N,) which rows of the column, in which order; None takes all.
 
@@ -37,16 +37,35 @@ class Texts(Sequence[str]):
     mean_bytes: float
 
     def __init__(self, column: Any, window: Window, rows: np.ndarray | None = None) -> None:
-        if str(column.type) in VIEWS:
-            column = column.cast(VIEWS[str(column.type)])
-        self._pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        self._ends = np.cumsum([len(piece) for piece in self._pieces])
-        self._column, self._window = column, window
-        total = len(column)
+        pieces = column.chunks if isinstance(column, pa.ChunkedArray) else column
+        pieces = pieces if isinstance(pieces, list) else [pieces]
+        self._pieces = [
+            piece.cast(VIEWS[str(piece.type)]) if str(piece.type) in VIEWS else piece
+            for piece in pieces
+        ]
+        self._ends = np.cumsum([len(piece) for piece in self._pieces], dtype=np.int64)
+        self._window = window
+        total = sum(map(len, self._pieces))
         kind = np.int32 if total < 2**31 else np.int64
         self._rows = None if rows is None else np.asarray(rows).astype(kind)
         self._length = total if rows is None else len(rows)
-        self.mean_bytes = column.nbytes / max(1, total)
+        self.mean_bytes = sum(piece.nbytes for piece in self._pieces) / max(1, total)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Sequence[str]]) -> Texts:
+        """All texts of several sequences, one behind the other; what is in files stays there."""
+        every = [
+            part if isinstance(part, Texts) else cls(pa.array(part, pa.large_string()), NO_WINDOW)
+            for part in parts
+        ]
+        starts = np.cumsum([0, *(sum(map(len, part._pieces)) for part in every)])
+        rows = [
+            start + (np.arange(len(part)) if part._rows is None else part._rows.astype(np.int64))
+            for start, part in zip(starts, every, strict=False)
+        ]
+        window = Windows([part._window for part in every])
+        return cls([piece for part in every for piece in part._pieces], window,
+                   np.concatenate(rows))  # fmt: skip
 
     def __len__(self) -> int:
         return self._length
@@ -96,7 +115,7 @@ class Texts(Sequence[str]):
         """The texts at the given places, in that order; nothing is copied."""
         places = np.asarray(places, dtype=np.int64)
         rows = places if self._rows is None else self._rows[places]
-        return Texts(self._column, self._window, rows)
+        return Texts(self._pieces, self._window, rows)
 
     def settled(self) -> Sequence[str]:
         """A list where that takes little memory, else these."""
