@@ -110,13 +110,19 @@ def shared_sets() -> dict[str, Examples]:
 
 
 def splits(demo: tuple[Examples, Examples, Examples], sizes: Sizes) -> dict[str, Split]:
-    """Each data set in two: training rows, none of whose texts judges, and test rows."""
+    """Each data set in two: test rows, and training rows, none of whose texts judges anywhere.
+
+    So a source is the same for all targets, and trained once.
+    """
     films, products, test = demo
     whole = {"films": films} | shared_sets()
-    found = {"products": Split(products, some(test, sizes.test))}
-    for name, rows in whole.items():
-        judges = some(rows, sizes.test)
-        found[name] = Split(remove_duplicates(rows, judges)[0], judges)
+    tests = {"products": some(test, sizes.test)}
+    tests |= {name: some(rows, sizes.test) for name, rows in whole.items()}
+    found = {}
+    for name, rows in {"products": products, **whole}.items():
+        for judges in tests.values():
+            rows = remove_duplicates(rows, judges)[0]
+        found[name] = Split(rows, tests[name])
     return found
 
 
@@ -186,10 +192,9 @@ class Study:
         self.sets, self.sizes, self.folder = sets, sizes, folder
         self.shop = Workshop()
 
-    def source(self, name: str, target: str) -> Examples:
-        """The rows of a data set as a source: without those that judge the target."""
-        rows = remove_duplicates(self.sets[name].train, self.sets[target].test)[0]
-        return some(rows, self.sizes.source)
+    def source(self, name: str) -> Examples:
+        """The rows of a data set as a source."""
+        return some(self.sets[name].train, self.sizes.source)
 
     def few(self, target: str, seed: int) -> Examples:
         """The target's labelled rows."""
@@ -197,7 +202,7 @@ class Study:
 
     def sources(self, target: str, names: Sequence[str]) -> Question:
         """Which source for a target: told, then trained."""
-        rows = {name: self.source(name, target) for name in names}
+        rows = {name: self.source(name) for name in names}
         question, reached = Question(), {name: [] for name in names}
         told = []
         for seed in range(self.sizes.seeds):
@@ -235,9 +240,8 @@ class Study:
 
     def after(self, name: str) -> Path:
         """MiniLM trained on a data set: the source stage of the arms."""
-        rows = {"source": some(self.sets[name].train, self.sizes.source)}
-        stages = stages_of("source", self.sizes.labels)
-        return self.shop.run(recipe(stages, BACKBONE, 0), rows)[-1].folder
+        one = recipe(stages_of("source", self.sizes.labels), BACKBONE, 0)
+        return self.shop.run(one, {"source": self.source(name)})[-1].folder
 
     def _last_block(
         self, measure: str, few: Examples, names: Mapping[str, str]
@@ -356,7 +360,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
-    sizes = Sizes(options.labels, 600, 400, options.seeds)
+    sizes = Sizes(options.labels, 390, 300, options.seeds)
     if options.small:
         sizes = Sizes(12, 16, 20, 1)
     with demo_rows() as demo:
