@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from headstart.commands.cache import cache_command
+from headstart.commands.check import check_command
 from headstart.commands.explain import explain_command
 from headstart.commands.export import export_command
 from headstart.commands.generate import generate_command
@@ -162,6 +163,7 @@ def demo_command(
 
 
 app.command("explain")(explain_command)
+app.command("check")(check_command)
 app.command("export")(export_command)
 app.command("generate")(generate_command)
 app.command("models")(models_command)

@@ -12,6 +12,7 @@ Shapes: N images.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 from PIL import Image
 
+from headstart.data.encoding import ending, open_text
 from headstart.data.findings import Finding, Severity, counted
 from headstart.data.image import Preprocessing, read_images
 from headstart.data.table import TABLE_ENDINGS, Table, read
@@ -35,6 +39,9 @@ COLUMNS = ("image", "file", "path", "filename", "file_name", "image_path", "img"
 """What a column of image files is called."""
 
 LABELS = ("label", "class", "category", "target", "y", "labels")
+
+BEGINNING = 2_000
+"""Characters of a table that its columns are looked for in."""
 
 GREY = 32
 LOW = 8
@@ -101,12 +108,22 @@ def holds_images(given: Any) -> bool:
     path = Path(given).expanduser()
     if path.is_dir():
         return next(_images_below(path), None) is not None
-    if path.is_file() and path.name.lower().endswith(TABLE_ENDINGS):
-        try:
-            return _column(read(path)) is not None
-        except UserError:
-            return False  # whoever reads it as texts says what is wrong
-    return False
+    if not path.is_file() or ending(path) not in TABLE_ENDINGS:
+        return False
+    try:
+        return _may_name_images(path) and _column(read(path)) is not None
+    except (UserError, UnicodeDecodeError, OSError, pyarrow.ArrowException):
+        return False  # whoever reads it as texts says what is wrong
+
+
+def _may_name_images(path: Path) -> bool:
+    """Whether the beginning of a table names such a column, so that few are read for nothing."""
+    if ending(path) == ".parquet":
+        begins = " ".join(pyarrow.parquet.read_schema(path).names)
+    else:
+        with open_text(path) as file:
+            begins = file.read(BEGINNING)
+    return any(re.search(rf"\b{name}\b", begins, re.IGNORECASE) for name in COLUMNS)
 
 
 def check_images(given: Mapping[str, Any]) -> Checkup:

@@ -20,8 +20,8 @@ from headstart.data.texts import Texts
 from headstart.doctor.subject import Subject, share_of
 
 BLOCK = 10_000
-REPLACED = "empty texts"
-"""Kind of a finding of `examples` that is told here with all its rows."""
+REPLACED = ("empty texts", "unreadable characters")
+"""Kinds of findings on the way that the doctor tells with all their rows."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def open_set(
     labelled = filled(Texts(table.columns[label], table.window))
     kept = _taken(table, labelled) if labelled.any() else table
     rows = examples(kept, text=text, label=label, mapping=mapping)
-    findings = [replace(f, data=key) for f in rows.findings if f.kind != REPLACED]
+    findings = [replace(f, data=key) for f in rows.findings if f.kind not in REPLACED]
     findings += _missing(key, table, ~labelled, "missing labels")
     with_text = filled(Texts(table.columns[text], table.window))
     findings += _missing(key, table, labelled & ~with_text, "empty texts")
