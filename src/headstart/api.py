@@ -67,6 +67,7 @@ def transfer(
     target: Any,
     *,
     test: Any = None,
+    unlabelled: Any = None,
     text: Columns = None,
     label: Columns = None,
     source_map: Mapping[str, str] | None = None,
@@ -90,7 +91,8 @@ def transfer(
             dataset, or anything else that `headstart.data.table.read` takes. Several sources, each
             compared alone and all together: a list of paths, or of frames.
         target: the labelled rows at hand, likewise.
-        test: labelled rows to judge by. Default: a stratified fifth of the target is held out.
+        test: labelled rows to judge by. Default: see `folds`.
+        unlabelled: more texts like the target's, for the ways that begin with "adapt".
         text: name of the text column, or one for each data set; guessed when unambiguous.
         label: name of the label column, likewise.
         source_map: renames the source's labels; rows with other labels are left out.
@@ -115,14 +117,16 @@ def transfer(
         UserError: with every fault that was found in what was asked.
     """
     from headstart.training.stage import Workshop
-    from headstart.verdict.arms import build_arms
+    from headstart.verdict.arms import adapt_stage, build_arms
     from headstart.verdict.compare import compare_arms
     from headstart.verdict.plan import Asked, num_seeds, plan
     from headstart.verdict.rows import check_classes, describe, read_rows
 
-    asked = Asked(arms, labels, seeds, folds, tests=test is not None)
-    given, planned = plan(asked, source, {"target": target, "test": test})
-    maps = {"target": target_map, "test": target_map}
+    asked = Asked(arms, labels, seeds, folds, tests=test is not None,
+                  unlabelled=unlabelled is not None)  # fmt: skip
+    others = {"target": target, "test": test, "unlabelled": unlabelled}
+    given, planned = plan(asked, source, others)
+    maps = dict.fromkeys(others, target_map)
     values = {
         "backbone": backbone,
         "pooling": pooling,
@@ -144,9 +148,9 @@ def transfer(
         for line in describe(rows, available):
             shop.progress.say(line)
         repeats = num_seeds(asked, rows)
-        built = build_arms(
-            planned.names, common, labels=available, label_limit=labels, seeds=repeats
-        )
+        adapt = adapt_stage(rows.num_texts, asked.unlabelled)
+        built = build_arms(planned.names, common, labels=available, label_limit=labels,
+                           seeds=repeats, adapt=adapt)  # fmt: skip
         comparison = compare_arms(built, rows, shop)
         return _leave(comparison, folder, command or _python_call("transfer", backbone=backbone))
 
@@ -205,9 +209,11 @@ def _data(
 
 def _column(columns: Columns, name: str) -> str | None:
     """The column of one data set; test rows have the target's columns, sources the source's."""
+    from headstart.verdict.arms import RESERVED
+
     if columns is None or isinstance(columns, str):
         return columns
-    kind = "target" if name in ("target", "test") else "source"
+    kind = "target" if name in RESERVED else "source"
     return columns.get(name, columns.get(kind))
 
 

@@ -61,14 +61,16 @@ def _judged(verdict: Mapping[str, Any]) -> str:
 
 def _told(verdict: Mapping[str, Any]) -> Iterator[str]:
     """How the winner was chosen, and which runs learned nothing."""
-    chosen, honest = verdict["chosen_by"], verdict["chosen_by"]["honest"]
-    if len(verdict["arms"]) > 1 and chosen["rows"]:
-        kept = "" if not honest else f" Chosen like this, the winner reaches {points(honest)}."
+    chosen = verdict["chosen_by"]
+    if chosen["honest"]:
         yield (
-            f"The winner was chosen by cross-validation on {chosen['rows']:,} labelled rows; "
-            f"what judges did not choose.{kept}"
-            if not honest
-            else f"The winner was chosen by all folds.{kept}"
+            "The winner was chosen by all folds; judged by rows that had no say in that, what is "
+            f"chosen so reaches {points(chosen['honest'])}."
+        )
+    elif len(verdict["arms"]) > 1 and chosen["rows"]:
+        yield (
+            f"The winner was chosen by cross-validation on {chosen['rows']:,} labelled training "
+            "rows, not by the rows that judge."
         )
     for arm in verdict["arms"]:
         if arm.get("restarts") or arm.get("collapsed"):

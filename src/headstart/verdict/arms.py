@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headstart.errors import RecipeError, unknown_name
-from headstart.recipe import Data, Recipe, Stage
+from headstart.recipe import Data, MaskedLm, Recipe, Stage
 from headstart.training.trainable import BACKBONE_RATE
 
 TITLES = {
@@ -17,6 +17,9 @@ TITLES = {
     "source": "source only",
     "source+target": "source -> target",
     "random": "random weights",
+    "adapt+target": "texts -> target",
+    "adapt+source+target": "texts -> source -> target",
+    "joint": "source & target",
 }
 """Each way, the cheapest first, with its title in the table."""
 
@@ -25,13 +28,27 @@ DEFAULT_ARMS = ("tfidf", "frozen", "target", "source", "source+target")
 BASELINES = ("tfidf", "frozen")
 """Ways that scikit-learn fits, in seconds."""
 
-PREFERRED = ("source+target", "source", "target", "frozen", "random", "tfidf")
+PREFERRED = (
+    "adapt+source+target",
+    "joint",
+    "source+target",
+    "source",
+    "adapt+target",
+    "target",
+    "frozen",
+    "random",
+    "tfidf",
+)
 """Among ways that cannot be told apart the first is kept: what learned from more data."""
 
 ALL = "all"
 """What all sources together are called, where there are several."""
 
-RESERVED = ("target", "test", "source", ALL)
+TEXTS, UNLABELLED = "texts", "unlabelled"
+"""Data sets that are read without labels: the target's own texts, and more of the kind."""
+
+RESERVED = ("target", "test", TEXTS, UNLABELLED)
+"""Data sets that are no source."""
 
 
 @dataclass(frozen=True)
@@ -102,37 +119,66 @@ def tune_stage(labels: int) -> Stage:
     return Stage(name="tune", data="target", epochs=epochs, batch_tokens=tokens, learning_rate=rate)
 
 
+ADAPT = Stage(name="adapt", task=MaskedLm(kind="masked-lm"), data=TEXTS, epochs=3)
+"""The target's own language first, no label needed (Gururangan et al. 2020, arXiv 2004.10964)."""
+
+ADAPT_ROWS = 6000
+"""Few texts are read more often, until so many were seen."""
+
+MOST_ADAPT_EPOCHS = 20
+
+
+def adapt_stage(texts: int, unlabelled: bool) -> Stage:
+    """Learn the target's language from its texts, and from others like them where there are."""
+    epochs = float(min(MOST_ADAPT_EPOCHS, max(3, round(ADAPT_ROWS / max(texts, 1)))))
+    data = (TEXTS, UNLABELLED) if unlabelled else TEXTS
+    return ADAPT.model_copy(update={"data": data, "epochs": epochs})
+
+
 PROBE = Stage(name="probe", data="target", train="head", epochs=20, batch_tokens=512)
 """The classic second step: the encoder frozen, the head trained; costs one forward pass."""
 
 
-def stages_of(way: str, labels: int, sources: Sequence[str] = ("source",)) -> tuple[Stage, ...]:
+def stages_of(
+    way: str, labels: int, sources: Sequence[str] = ("source",), adapt: Stage = ADAPT
+) -> tuple[Stage, ...]:
     """The stages of a way.
 
     On the target every way takes the same steps, the head first and then everything (Kumar et al.
-    2022, arXiv 2202.10054), so that ways differ in the source alone. What scikit-learn fits has
-    the stage that comes nearest to it.
+    2022, arXiv 2202.10054), so that ways differ in what came before alone. What scikit-learn fits
+    has the stage that comes nearest to it.
 
     Args:
         way: a key of `TITLES`.
         labels: target rows that are trained on.
         sources: data sets that the source stage reads.
+        adapt: the stage on texts alone.
     """
-    data = sources[0] if len(sources) == 1 else tuple(sources)
-    source = SOURCE if data == "source" else SOURCE.model_copy(update={"data": data})
+    source = _reading(SOURCE, tuple(sources))
+    joint = _reading(SOURCE, (*sources, "target")).model_copy(update={"name": "joint"})
+    target, tune = (PROBE, target_stage(labels)), (PROBE, tune_stage(labels))
     return {
         "tfidf": (PROBE,),
         "frozen": (PROBE,),
-        "target": (PROBE, target_stage(labels)),
-        "random": (PROBE, target_stage(labels)),
+        "target": target,
+        "random": target,
         "source": (source,),
-        "source+target": (source, PROBE, tune_stage(labels)),
+        "source+target": (source, *tune),
+        "adapt+target": (adapt, *target),
+        "adapt+source+target": (adapt, source, *tune),
+        "joint": (joint, *tune),
     }[way]
+
+
+def _reading(stage: Stage, names: tuple[str, ...]) -> Stage:
+    """The stage on other data."""
+    data = names[0] if len(names) == 1 else names
+    return stage if data == stage.data else stage.model_copy(update={"data": data})
 
 
 def reads_source(way: str) -> bool:
     """Whether a way learns from a source."""
-    return "source" in way
+    return "source" in way or way == "joint"
 
 
 def expanded(sources: Sequence[str] = ("source",)) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -147,10 +193,15 @@ def expanded(sources: Sequence[str] = ("source",)) -> dict[str, tuple[str, tuple
             arms[way] = (way, ())
             continue
         for name in sources:
-            arms[way.replace("source", name)] = (way, (name,))
+            arms[_named(way, name) if several else way] = (way, (name,))
         if several:
-            arms[way.replace("source", ALL)] = (way, tuple(sources))
+            arms[_named(way, ALL)] = (way, tuple(sources))
     return arms
+
+
+def _named(way: str, source: str) -> str:
+    """A way with a source's own name in it."""
+    return way.replace("source", source) if "source" in way else f"{way}:{source}"
 
 
 def parse_arms(arms: str | Sequence[str], sources: Sequence[str] = ("source",)) -> tuple[str, ...]:
@@ -185,7 +236,13 @@ def title_of(way: str, sources: Sequence[str], several: bool) -> str:
 
 
 def build_arms(
-    names: Sequence[str], common: Recipe, *, labels: int, label_limit: int | None, seeds: int
+    names: Sequence[str],
+    common: Recipe,
+    *,
+    labels: int,
+    label_limit: int | None,
+    seeds: int,
+    adapt: Stage | None = None,
 ) -> tuple[Arm, ...]:
     """Make the recipes of the arms.
 
@@ -195,14 +252,15 @@ def build_arms(
         labels: target rows that are trained on.
         label_limit: how many are drawn from those there are; None uses all.
         seeds: repeats of what is trained on the target; each draws its own labels.
+        adapt: the stage on texts alone, as `adapt_stage` gives it.
     """
-    sources = tuple(name for name in common.data if name not in ("target", "test")) or ("source",)
+    sources = tuple(name for name in common.data if name not in RESERVED) or ("source",)
     there = expanded(sources)
     arms = []
     for name in names:
         way, own = there[name]
-        stages = stages_of(way, labels, own or ("source",))
-        uses_target = any("target" in names_of(stage) for stage in stages)
+        stages = stages_of(way, labels, own or ("source",), adapt or ADAPT)
+        uses_target = any("target" in stage.data_names for stage in stages)
         recipes = tuple(
             _recipe(common, stages, seed, label_limit)
             for seed in range(seeds if uses_target else 1)
@@ -212,18 +270,14 @@ def build_arms(
     return tuple(arms)
 
 
-def names_of(stage: Stage) -> tuple[str, ...]:
-    """The data sets that a stage reads."""
-    return (stage.data,) if isinstance(stage.data, str) else tuple(stage.data)
-
-
 def _recipe(
     common: Recipe, stages: tuple[Stage, ...], seed: int, label_limit: int | None
 ) -> Recipe:
+    """What reads no target label is trained once, for all seeds."""
     fixed = tuple(
-        s if "target" in names_of(s) else s.model_copy(update={"seed": 0}) for s in stages
+        s if "target" in s.data_names else s.model_copy(update={"seed": 0}) for s in stages
     )
-    read = {name for stage in fixed for name in names_of(stage)}
+    read = {name for stage in fixed for name in stage.data_names}
     data: dict[str, Data] = {k: v for k, v in common.data.items() if k in read | {common.test}}
     if "target" in read:
         data["target"] = data["target"].model_copy(update={"labels": label_limit})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,8 +107,7 @@ class Campaign:
         """The rows of the target that a seed of an arm is trained on."""
         if not arm.uses_target:
             return None
-        places = self.rows.places(arm.recipes[seed], "target")
-        return Part(self.rows.train["target"], places)
+        return self.rows.part(arm.recipes[seed], "target")
 
     def folds(self, seed: int) -> np.ndarray:
         """(N,) fold of each row in a repeat, the same for all arms."""
@@ -178,3 +178,11 @@ class Campaign:
             standing.labels = len(rest)
         standing.judged.append(answers)
         standing.unseen.append(answers)
+
+
+def protocol(campaign: Campaign) -> dict[str, Any]:
+    """By which rows the arms were judged, and how often each was."""
+    rows = campaign.rows
+    kind = "folds" if rows.folds else "held out" if rows.held_out else "given"
+    most = max(len(s.judged) for s in campaign.standing.values())
+    return {"kind": kind, "folds": rows.folds, "repeats": most, "rows": len(rows.test)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from headstart.errors import RecipeError
 from headstart.recipe import Stage
-from headstart.verdict.arms import DEFAULT_ARMS, expanded, parse_arms, stages_of
+from headstart.verdict.arms import DEFAULT_ARMS, adapt_stage, expanded, parse_arms, stages_of
 from headstart.verdict.rows import Rows
 from headstart.verdict.sources import named_sources
 
@@ -16,6 +16,9 @@ FEW = 64
 """Up to so many rows, folds are cut three times over: they are quick, and each row weighs much."""
 
 FEW_REPEATS = 3
+
+ANSWERING = ("source", "joint")
+"""Ways that need a source with the target's own classes."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Asked:
         seeds: repeats; None for the default.
         folds: parts of the target that judge in turn; None for the default.
         tests: whether test rows are given.
+        unlabelled: whether more texts are given.
     """
 
     arms: str | Sequence[str] | None
@@ -35,6 +39,7 @@ class Asked:
     seeds: int | None
     folds: int | None
     tests: bool
+    unlabelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Plan:
     Attributes:
         names: the arms.
         stages: the stages of the widest of them, which name every data set that is read.
-        answering: sources whose own classes must be the target's, since what they teach answers
-            without a target label.
+        answering: sources whose own classes must be the target's: a model that never met a label
+            of the target answers, or both are learned at once.
     """
 
     names: tuple[str, ...]
@@ -59,7 +64,8 @@ def plan(asked: Asked, source: Any, others: Mapping[str, Any]) -> tuple[dict[str
     Args:
         asked: the values.
         source: one source or several, as `named_sources` takes them.
-        others: the target and the test rows; those that are None are left out.
+        others: the target, the test rows and the unlabelled ones; those that are None are left
+            out.
 
     Returns:
         All data sets by name, sources first, and the plan.
@@ -77,14 +83,19 @@ def plan(asked: Asked, source: Any, others: Mapping[str, Any]) -> tuple[dict[str
     if faults:
         raise RecipeError(faults)
     there = expanded(tuple(sources))
+    ways = {there[arm][0] for arm in names}
     used = dict.fromkeys(name for arm in names for name in there[arm][1])
-    widest = "source+target" if used else "target"
+    adapts = any(way.startswith("adapt") for way in ways)
+    others = {"texts": others["target"] if adapts else None} | dict(others)
+    others["unlabelled"] = others["unlabelled"] if adapts else None
     given = {name: sources[name] for name in sources if name in used}
     given |= {name: rows for name, rows in others.items() if rows is not None}
     answering = dict.fromkeys(
-        name for arm in names for name in there[arm][1] if there[arm][0] == "source"
+        name for arm in names for name in there[arm][1] if there[arm][0] in ANSWERING
     )
-    stages = stages_of(widest, asked.labels or 1, tuple(used) or ("source",))
+    stages = stages_of("source+target" if used else "target", asked.labels or 1, tuple(used))
+    if adapts:
+        stages = (adapt_stage(1, asked.unlabelled), *stages)
     return given, Plan(names, stages, tuple(answering))
 
 
@@ -94,6 +105,11 @@ def _faults(asked: Asked) -> list[str]:
         faults.append(f"seeds: must be 1 or more; got {asked.seeds}.")
     if asked.folds is not None and (asked.folds < 0 or asked.folds == 1):
         faults.append(f"folds: must be 2 or more, or 0 for none; got {asked.folds}.")
+    if asked.unlabelled and "adapt" not in str(asked.arms):
+        faults.append(
+            "unlabelled: texts without labels are read by adapt+target and adapt+source+target. "
+            "Name one of them with arms, or leave unlabelled out."
+        )
     if asked.folds and asked.tests:
         faults.append("folds: judge where no test rows are given. Leave out folds or test.")
     if asked.folds and asked.labels is not None:

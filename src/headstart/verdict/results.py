@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from headstart.data.examples import Examples
+from headstart.errors import DataError
 from headstart.evaluation.intervals import interval
 from headstart.evaluation.metrics import class_table, confusion
 from headstart.training.kept import StageResult
@@ -142,3 +143,20 @@ def machine() -> dict[str, Any]:
     if torch.cuda.is_available():
         described["gpu"] = torch.cuda.get_device_name()
     return described
+
+
+def codes_of(rows: Examples, classes: tuple[str, ...]) -> np.ndarray:
+    """(N,) class of each row.
+
+    Raises:
+        DataError: a row's class is not among them.
+    """
+    assert rows.labels is not None
+    unknown = sorted(set(rows.labels) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{rows.name}: the test rows hold classes that no training row has: {unknown[:5]}. "
+            f"Trained on: {list(classes)[:10]}. Map them, or leave those rows out."
+        )
+    index = {name: i for i, name in enumerate(classes)}
+    return np.array([index[label] for label in rows.labels], dtype=np.int64)

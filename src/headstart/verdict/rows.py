@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy as np
 
 from headstart.data.batches import derive_seed
 from headstart.data.draw import draw
-from headstart.data.examples import Examples, check_labels, examples
+from headstart.data.examples import Examples, check_labels
 from headstart.data.findings import Finding, remove_duplicates
 from headstart.data.labels import Labels
+from headstart.data.pairs import read_examples
 from headstart.data.table import read
-from headstart.errors import DataError
-from headstart.recipe import Data, Recipe
-from headstart.verdict.arms import names_of
+from headstart.errors import DataError, RecipeError
+from headstart.recipe import Data, Recipe, Stage, labels_asked, labels_read, reads_labels
 from headstart.verdict.folds import SPLIT_ABOVE, judging_folds
 
 HELD_OUT_SHARE = 0.2
@@ -26,6 +26,10 @@ HELD_OUT_SEED = 0
 """One fixed split whatever the recipe's seed, so that all seeds and runs face the same rows."""
 
 SHOWN_CLASSES = 6
+
+SHARED = 4
+"""Up to so many times the rows that are drawn, what is frozen is computed for the whole data set:
+other draws and folds then find it."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Part:
 
     @cached_property
     def rows(self) -> Examples:
-        """The M rows."""
-        return self.whole if self.places is None else self.whole.take(self.places)
+        """The M rows; what is frozen is computed for all of the data set, once."""
+        return self.whole if self.places is None else self.whole.part(self.places)
 
     def take(self, places: np.ndarray) -> Part:
         """Some rows of these, by their places among them."""
@@ -72,18 +76,29 @@ class Rows:
     findings: tuple[Finding, ...]
     folds: int = 0
 
+    @property
+    def num_texts(self) -> int:
+        """Texts of the target's kind that are read without labels."""
+        return sum(len(rows) for name, rows in self.train.items() if rows.labels is None)
+
     def drawn(self, recipe: Recipe) -> dict[str, Examples]:
         """What the stages train on: `labels` rows of each data set, drawn by the recipe's seed.
 
         Raises:
             DataError: a data set has fewer rows than `labels`.
         """
-        return {
-            name: rows if places is None else rows.take(places)
-            for name, rows in self.train.items()
-            if name in recipe.data
-            for places in [self.places(recipe, name)]
-        }
+        return {name: self.part(recipe, name).rows for name in self.train if name in recipe.data}
+
+    def part(self, recipe: Recipe, name: str) -> Part:
+        """The rows of a data set that are drawn, as a part of it where most of it is drawn.
+
+        Raises:
+            DataError: a data set has fewer rows than `labels`.
+        """
+        whole, places = self.train[name], self.places(recipe, name)
+        if places is None or len(whole) <= SHARED * len(places):
+            return Part(whole, places)
+        return Part(whole.take(places))
 
     def places(self, recipe: Recipe, name: str) -> np.ndarray | None:
         """Which rows of a data set are drawn, (M,) ascending; None where all are.
@@ -122,11 +137,12 @@ def describe(rows: Rows, labelled: int | None = None) -> list[str]:
         few = name == "target" and labelled not in (None, len(part))
         used = f"; {labelled:,} of them are trained on" if few else ""
         path = "" if name == part.name else f"{part.name}, "
-        lines.append(f"{name}: {path}{len(part):,} rows{held} ({shown}{more}){used}")
+        told = f" ({shown}{more})" if counts else ", unlabelled"
+        lines.append(f"{name}: {path}{len(part):,} rows{held}{told}{used}")
     if rows.folds:
         lines.append(
-            f"no test rows: the target is cut into {rows.folds} folds, and each is judged by "
-            "models trained on the others"
+            f"test: {rows.test.name}, all {len(rows.test):,} rows in turn, each judged by models "
+            f"trained on the other {rows.folds - 1} of {rows.folds} folds"
         )
     return lines
 
@@ -143,32 +159,36 @@ def read_rows(
             and None takes folds where all rows are to be trained on and there are few.
 
     Raises:
+        RecipeError: no stage reads labels.
         DataError: a data set cannot be read, or leaves no rows to train or test on.
     """
+    judge = recipe.test or last_labelled(recipe).data_names[-1]
     sets: dict[str, Examples] = {}
     faults: list[str] = []
     findings: list[Finding] = []
     for name, data in recipe.data.items():
         try:
-            sets[name] = _read(name, data, (given or {}).get(name, data.path))
+            source = (given or {}).get(name, data.path)
+            sets[name] = _read(name, data, source, labelled=_is_labelled(recipe, name),
+                               kinds=labels_asked(recipe, name))  # fmt: skip
             findings += sets[name].findings
         except DataError as error:
             faults += error.faults
     if faults:
         raise DataError(faults)
-    used = {name for stage in recipe.stage for name in names_of(stage)}
+    used = {name for stage in recipe.stage for name in stage.data_names}
     train = {name: rows for name, rows in sets.items() if name in used}
-    judge = recipe.test or names_of(recipe.stage[-1])[-1]
     held_out = judge if judge in used else None
     test = sets[judge]
     count = _folds(test, recipe.data[judge].labels, folds) if held_out else 0
     if held_out and not count:
         train[judge], test = hold_out(train[judge])
     for name in train:
-        if count and name == judge:
-            continue  # rows of the same text share a fold instead
+        labelled = train[name].labels is not None
+        if count and (name == judge or not labelled):
+            continue  # rows of the same text share a fold, and texts are left out fold by fold
         train[name], finding = remove_duplicates(train[name], test)
-        findings += [finding] if finding else []
+        findings += [finding] if finding and labelled else []
         if not len(train[name]):
             raise DataError(
                 f"{name}: every training row has the text of a test row, so none is left. Give "
@@ -186,11 +206,35 @@ def _folds(rows: Examples, labels: int | None, asked: int | None) -> int:
     return judging_folds(len(rows)) if few and labels in (None, len(rows)) else 0
 
 
-def _read(name: str, data: Data, source: Any) -> Examples:
+def last_labelled(recipe: Recipe) -> Stage:
+    """The last stage that reads labels: what the recipe is for.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    stages = [stage for stage in recipe.stage if reads_labels(stage.task)]
+    if not stages:
+        raise RecipeError(
+            "recipe: no stage reads labels, so there is nothing to judge. Add one that classifies."
+        )
+    return stages[-1]
+
+
+def _is_labelled(recipe: Recipe, name: str) -> bool:
+    """Whether the labels of a data set are read: by a stage, or to judge by."""
+    readers = [stage for stage in recipe.stage if name in stage.data_names]
+    return not readers or any(labels_read(stage, name) for stage in readers)
+
+
+def _read(
+    name: str, data: Data, source: Any, *, labelled: bool, kinds: Collection[str]
+) -> Examples:
     if isinstance(source, Examples):
-        return source
+        return source if labelled else replace(source, labels=None)
     table = read(source, name=name, split=data.split)
-    return examples(table, text=data.text, label=data.label, mapping=data.map or None)
+    label = data.label if labelled else None
+    return read_examples(table, text=data.text, label=label, mapping=data.map or None,
+                         require_label=labelled, kinds=kinds)  # fmt: skip
 
 
 def hold_out(rows: Examples) -> tuple[Examples, Examples]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from headstart.data.draw import draw
 from headstart.data.examples import Examples
+from headstart.data.findings import remove_duplicates
 from headstart.recipe import Recipe
 from headstart.training.begin import begin
 from headstart.training.kept import StageResult
@@ -26,7 +27,7 @@ from headstart.training.model import Trained, open_trained
 from headstart.training.progress import Bar, Progress
 from headstart.training.stage import Workshop
 from headstart.verdict.answers import kept
-from headstart.verdict.arms import Arm, names_of
+from headstart.verdict.arms import Arm
 from headstart.verdict.baselines import Terms, fit_linear
 from headstart.verdict.collapse import RESTARTS, again, collapsed, learns_all
 from headstart.verdict.made import frozen_model, has_bias, random_backbone
@@ -103,7 +104,7 @@ class Trainer:
         if arm.kind == "frozen":
             assert target is not None
             return self._frozen(recipe, target, judged, keep)
-        return self._stages(arm, recipe, target, judged)
+        return self._stages(arm, recipe, target, judged, keep)
 
     def passing(self, arm: Arm, recipe: Recipe, target: Part, judged: Part, title: str) -> Trial:
         """Train an arm on a part of the target only to judge other rows; the model is not kept."""
@@ -115,7 +116,8 @@ class Trainer:
             told = {"seconds": trial.seconds, "restarts": trial.restarts}
             return trial.logits.numpy(), told | {"collapsed": trial.collapsed}
 
-        data = {name: self.rows.train[name].digest for name in arm.sources}
+        read = {name for stage in recipe.stage for name in stage.data_names} - {"target"}
+        data = {name: self.rows.train[name].digest for name in sorted(read)}
         key = {
             "arm": arm.way,
             "recipe": recipe.model_dump(mode="json", exclude={"data", "backbone", "test"}),
@@ -126,6 +128,8 @@ class Trainer:
             "torch": torch.__version__,
         }
         values, told = kept(self.shop.cache / "features", key, compute)
+        if told["collapsed"]:
+            self._hopeless.add(arm.name)  # also where it was found rather than trained
         return Trial(torch.from_numpy(values), (), **told)
 
     def answers(self, model: Trained, rows: Examples, title: str) -> Tensor:
@@ -138,9 +142,21 @@ class Trainer:
         """(M, C) logits of a finished stage for rows."""
         return self.answers(open_trained(stage.folder), rows, f"{stage.record['name']}, choice")
 
-    def _stages(self, arm: Arm, recipe: Recipe, target: Part | None, judged: Part) -> Trial:
-        data = {name: self.rows.train[name] for name in arm.sources}
-        data |= {} if target is None else {"target": target.rows}
+    def _data(
+        self, recipe: Recipe, target: Part | None, judged: Part | None
+    ) -> dict[str, Examples]:
+        """What the stages read; with folds, no text of the rows that are judged."""
+        names = {name for stage in recipe.stage for name in stage.data_names} - {"target"}
+        data = {name: self.rows.train[name] for name in names}
+        if self.rows.folds and judged is not None:
+            unlabelled = [name for name in names if data[name].labels is None]
+            data |= {n: remove_duplicates(data[n], judged.rows)[0] for n in unlabelled}
+        return data | ({} if target is None else {"target": target.rows})
+
+    def _stages(
+        self, arm: Arm, recipe: Recipe, target: Part | None, judged: Part, keep: bool
+    ) -> Trial:
+        data = self._data(recipe, target, None if keep else judged)
         if arm.way == "random":
             folder = random_backbone(self.shop, recipe, self.classes)
             recipe = recipe.model_copy(update={"backbone": folder})
@@ -169,7 +185,7 @@ class Trainer:
         for number, (stage, result) in enumerate(zip(recipe.stage, results, strict=True)):
             if not learns_all(stage):
                 continue
-            parts = [data[name] for name in names_of(stage)]
+            parts = [data[name] for name in stage.data_names]
             labels = [label for part in parts for label in part.labels or ()]
 
             def predicted(result: StageResult = result, part: Examples = parts[-1]) -> np.ndarray:
@@ -229,8 +245,11 @@ class Trainer:
 
     def _drop(self, recipe: Recipe, trial: Trial) -> None:
         """Remove the models that were trained for this trial alone."""
+        own = {"target", *(("texts", "unlabelled") if self.rows.folds else ())}
+        mine = False
         for stage, result in zip(recipe.stage, trial.stages, strict=False):
-            if "target" in names_of(stage) and not result.reused:
+            mine = mine or bool(own & set(stage.data_names))
+            if mine and not result.reused:
                 with FileLock(result.folder.with_suffix(".lock")):
                     shutil.rmtree(result.folder, ignore_errors=True)
 
