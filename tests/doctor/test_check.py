@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.conftest import PRODUCT, reviews
-from tests.doctor.conftest import one
+from tests.doctor.conftest import made, one
 
 import headstart
 from headstart.data.examples import examples
 from headstart.data.table import read
+from headstart.data.texts import Texts
 from headstart.doctor.examine import examine
 from headstart.errors import CheckpointError, DataError, RecipeError
 
@@ -102,6 +103,29 @@ def test_examine_keeps_few_rows_and_a_check_keeps_all(real: Path) -> None:
     checkup = headstart.check(source=real / "imdb" / "aclImdb", deep=False, progress=False)
     named = one(list(checkup.findings), "HTML remains")
     assert named.details[0].startswith("train/pos/") and len(named.rows) == named.count
+
+
+def test_what_is_kept_in_files_is_examined_alike(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = amazon(real, "books")
+    rows += [[rows[5][0], "negative"], [rows[5][0], "positive"], ["a<br>b", "positive"]]
+    path = write(tmp_path / "shop.csv", rows)
+    in_memory = examine({"target": examples(read(path))})
+    monkeypatch.setattr("headstart.data.mapped.LARGE", 1_000)
+    mapped = examples(read(path))
+    assert isinstance(mapped.texts, Texts)
+    assert examine({"target": mapped}) == in_memory
+    assert {"contradicting labels", "repeated texts"} <= {f.kind for f in in_memory}
+
+
+def test_of_many_rows_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart.doctor.subject.MOST_ROWS", 101)
+    rows = made(*((f"text {n} <br> more", "ab"[n % 2]) for n in range(499)))
+    findings = examine({"target": rows}, most_rows=None)
+    assert "101 of 499 (20.2 %) rows, drawn" in one(findings, "rows drawn").message
+    html = one(findings, "HTML remains")
+    assert html.count == 101 and "101 of 101" in html.message and max(html.rows) > 300
 
 
 def test_a_data_set_of_any_names_is_examined(real: Path) -> None:

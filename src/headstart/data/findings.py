@@ -44,7 +44,7 @@ class Finding:
         remedy: what the user can do.
         severity: how bad it is.
         data: the data set's key among those looked at, such as "target".
-        details: about each of `rows`, in their order, a few words; or none.
+        details: about each of the first of `rows`, in their order, a few words; or none.
         mendable: whether `headstart check --fix` mends it.
     """
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from headstart.data.findings import Finding, Severity
 from headstart.data.mapped import at_once
-from headstart.doctor.subject import Subject, share_of
+from headstart.doctor.subject import DETAILED, Subject, share_of
 
 BLOCK = 10_000
 ROUNDS = 3
@@ -153,7 +153,7 @@ def damage(subject: Subject) -> list[Finding]:
             lost, severity=_severity(len(lost), total),
             remedy="Export the texts again from where they are whole; nothing here can tell what "
             "was lost.",
-            details=tuple(_around(subject.rows.texts[p], LOST) for p in lost.tolist()),
+            details=tuple(_around(subject.rows.texts[p], LOST) for p in lost[:DETAILED].tolist()),
         ))  # fmt: skip
     return findings
 
@@ -179,7 +179,7 @@ def _example(subject: Subject, place: int, mend: Callable[[str], str]) -> str:
 
 
 def _examples(subject: Subject, places: np.ndarray, mend: Callable[[str], str]) -> tuple[str, ...]:
-    return tuple(_example(subject, place, mend) for place in places.tolist())
+    return tuple(_example(subject, place, mend) for place in places[:DETAILED].tolist())
 
 
 def _change(before: str, after: str) -> str:

@@ -65,7 +65,7 @@ def look(
     readings = []
     for subject in found:
         readings.append(read_texts(subject))
-        findings += balance(subject) + spellings(subject)
+        findings += subject.drawn() + balance(subject) + spellings(subject)
         findings += repeats(subject) + contradictions(subject)
         findings += damage(subject) + odd_rows(subject, readings[-1])
         if subject.tokens is not None and max_length is not None:

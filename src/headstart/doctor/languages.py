@@ -14,7 +14,7 @@ import numpy as np
 from headstart.data.findings import Finding
 from headstart.doctor.function_words import LANGUAGES, LISTS, OF_SCRIPTS, WEIGHTS
 from headstart.doctor.reading import SCRIPTS, Reading
-from headstart.doctor.subject import Subject, pairs_with_target, percent, share_of
+from headstart.doctor.subject import DETAILED, Subject, pairs_with_target, percent, share_of
 
 LEAST_SHARE = 0.08
 """Of a data set's words that are function words of a language alone, for it to be named."""
@@ -122,7 +122,7 @@ def _odd(subject: Subject, kind: str, rows: np.ndarray, what: str, names: list[s
         remedy="Leave them out, or take a backbone that was trained on several languages.",
         details=tuple(
             f"{name}: {subject.quote(place)}"
-            for name, place in zip(names, places.tolist(), strict=True)
+            for name, place in zip(names[:DETAILED], places[:DETAILED].tolist(), strict=True)
         ),
     )
 

@@ -17,7 +17,7 @@ from headstart.data.findings import Finding
 from headstart.data.mapped import at_once
 from headstart.data.table import Table, read
 from headstart.data.texts import Texts
-from headstart.doctor.subject import Subject, share_of
+from headstart.doctor.subject import DETAILED, Subject, share_of
 
 BLOCK = 10_000
 REPLACED = ("empty texts", "unreadable characters")
@@ -133,5 +133,7 @@ def _missing(key: str, table: Table, missing: np.ndarray, kind: str) -> list[Fin
         severity="harmful" if labels else "note", mendable=not labels,
         remedy="Training refuses the file: fill them in, or move these rows to a file of "
         "unlabelled texts." if labels else "They are left out of training; --fix takes them out.",
-        details=() if table.places is None else tuple(table.places[row] for row in rows.tolist()),
+        details=()
+        if table.places is None
+        else tuple(table.places[row] for row in rows[:DETAILED].tolist()),
     )]  # fmt: skip

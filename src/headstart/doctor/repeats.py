@@ -11,7 +11,7 @@ import numpy as np
 
 from headstart.data.findings import Finding, contradicting, counted
 from headstart.data.labels import Labels
-from headstart.doctor.subject import TEST, Subject, share_of
+from headstart.doctor.subject import DETAILED, TEST, Subject, share_of
 
 WARNED = 0.01
 """Share of rows from which repeats are more than a note."""
@@ -32,7 +32,7 @@ def repeats(subject: Subject) -> list[Finding]:
         severity="warning" if len(later) >= WARNED * total else "note",
         remedy="Take them out where the rows come from: each counts as a row of its own."
         if test else "Keep one of each, as --fix does: what is repeated weighs more.",
-        details=tuple(f"as {subject.row(place)}" for place in first[which[later]].tolist()),
+        details=tuple(f"as {subject.row(p)}" for p in first[which[later[:DETAILED]]].tolist()),
         mendable=not test,
     )]  # fmt: skip
 
@@ -82,13 +82,16 @@ def _under_another_label(subject: Subject, wrong: np.ndarray) -> tuple[np.ndarra
     labels = subject.rows.labels
     assert labels is not None
     before: dict[int, dict[str, int]] = {}  # of each text the first row with each label
-    places, details = [], []
+    places: list[int] = []
+    details: list[str] = []
     for place in wrong.tolist():
         label, rows = labels[place], before.setdefault(int(subject.prints[place]), {})
         other = next((row for name, row in rows.items() if name != label), None)
         rows.setdefault(label, place)
         if other is not None:
             places.append(place)
+            if len(details) == DETAILED:
+                continue
             details.append(f"{label!r}, but {subject.row(other)} is {labels[other]!r}: "
                            f"{subject.quote(place)}")  # fmt: skip
     return np.array(places, dtype=np.int64), tuple(details)
@@ -139,7 +142,8 @@ def _details(
 ) -> tuple[str, ...]:
     mine, theirs = subject.rows.labels, other.rows.labels
     details = []
-    for place, partner in zip(places.tolist(), partners.tolist(), strict=True):
+    first = (places[:DETAILED].tolist(), partners[:DETAILED].tolist())
+    for place, partner in zip(*first, strict=True):
         labels = ""
         if mine is not None and theirs is not None and mine[place] != theirs[partner]:
             labels = f" ({mine[place]!r} here, {theirs[partner]!r} there)"

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from headstart.data.examples import Examples
-from headstart.data.findings import Finding, Severity, counted, fingerprints
+from headstart.data.findings import Finding, Severity, fingerprints
 from headstart.data.tokens import Tokens
 
 MOST_ROWS = 200_000
@@ -23,6 +23,9 @@ TEST = "test"
 
 TARGET = "target"
 """Key of the rows that the model is for."""
+
+DETAILED = 1_000
+"""Rows of a finding, the first, that something is said of each."""
 
 QUOTED = 60
 """Characters of a text that a detail shows."""
@@ -70,12 +73,21 @@ class Subject:
         whole = len(self.chosen) == len(self.rows)
         return self.rows if whole else self.rows.take(self.chosen)
 
-    @property
-    def looked_at(self) -> str:
-        """ "2,000 rows", or how many were drawn of how many."""
-        all_rows = counted(len(self.rows), "row")
-        drawn = len(self.chosen)
-        return all_rows if drawn == len(self.rows) else f"{drawn:,} rows drawn of {all_rows}"
+    def drawn(self) -> list[Finding]:
+        """What is said where not all rows are looked at in every way."""
+        if len(self.chosen) == len(self.rows):
+            return []
+        return [
+            Finding(
+                kind="rows drawn",
+                message=f"{self.name}: {share_of(len(self.chosen), len(self.rows))} rows, drawn, "
+                "were looked at for near-duplicates, damage, scripts and words; all of them for "
+                "classes, repeats and leaks.",
+                count=len(self.rows) - len(self.chosen),
+                remedy="Nothing to do.",
+                data=self.key,
+            )
+        ]
 
     def row(self, place: int) -> str:
         """What the user calls the row at a place, such as "row 17"."""
@@ -101,11 +113,12 @@ class Subject:
         Args:
             message: what was found; the data set's name is put before it.
             places: (K,) of the rows, all of them.
-            details: about each of them, or none; what the user calls the row is put before it.
+            details: about each of the first of them, or none; what the user calls the row is put
+                before it.
         """
         if details or not self.numbered:
-            said = details or [""] * len(places)
-            names = [self.row(place) for place in places.tolist()]
+            said = details or [""] * len(places[:DETAILED])
+            names = [self.row(place) for place in places[: len(said)].tolist()]
             details = tuple(
                 f"{name}: {what}" if what else name for name, what in zip(names, said, strict=True)
             )

@@ -19,7 +19,7 @@ import numpy as np
 
 from headstart.data.findings import Finding, Severity
 from headstart.doctor.reading import HASHES, Reading, joined_hash, shingles
-from headstart.doctor.subject import TEST, Subject, quoted, share_of
+from headstart.doctor.subject import DETAILED, TEST, Subject, quoted, share_of
 
 THRESHOLD = 0.7
 """Least Jaccard similarity of texts that are nearly the same."""
@@ -238,7 +238,8 @@ def _of_each(rows: np.ndarray, similar: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _details(
     pile: Pile, rows: np.ndarray, partners: np.ndarray, similar: np.ndarray
 ) -> tuple[str, ...]:
+    first = (rows[:DETAILED].tolist(), partners[:DETAILED].tolist(), similar[:DETAILED].tolist())
     return tuple(
         f"{share:.2f} like {pile.row(partner)}: {quoted(pile.text(row))}"
-        for row, partner, share in zip(rows.tolist(), partners.tolist(), similar, strict=True)
+        for row, partner, share in zip(*first, strict=True)
     )
