@@ -32,8 +32,8 @@ class Batch:
     Attributes:
         inputs: T tokens int64, or T vectors where the first parts of the network were cached.
         rows: (B,) int64, index of each row in its data set.
-        target: (B,) int64 class of each row, or (M,) what a self-supervised task asks for; None
-            where nothing is known.
+        target: (B,) int64 class of each row, or its float32 number, or (M,) what a self-supervised
+            task asks for; None where nothing is known.
         segments: (T,) int64, which text of a pair each token is of; None for single texts.
         places: (M,) int64 in the packed tokens, where a self-supervised task asks; else None.
         partner: what a decoder reads, or the other one of a pair; else None.
@@ -70,10 +70,12 @@ class RaggedStore:
     Attributes:
         values: (sum of lengths, ...) token ids or vectors, in memory or memory-mapped.
         offsets: (N + 1,) int64: row i is values[offsets[i]] up to values[offsets[i + 1]].
+        segments: (sum of lengths,) which text of a pair each token is of; None for single texts.
     """
 
     values: np.ndarray
     offsets: np.ndarray
+    segments: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -89,15 +91,25 @@ class RaggedStore:
 
     def gather(self, rows: np.ndarray) -> Ragged:
         """Pack the given rows, in the given order. Whole numbers become int64."""
-        starts = self.offsets[rows]
-        lengths = self.offsets[np.asarray(rows) + 1] - starts
-        ends = np.cumsum(lengths)
-        places = np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1])
+        places, lengths = self._places(rows)
         packed = np.take(self.values, places, axis=0)
         self._window.read(packed.nbytes, places=len(lengths))
         if not np.issubdtype(packed.dtype, np.floating):
             packed = packed.astype(np.int64)
         return Ragged(torch.from_numpy(packed), Layout(torch.from_numpy(lengths)))
+
+    def gather_segments(self, rows: np.ndarray) -> Tensor | None:
+        """(T,) int64 segments of the given rows, packed as `gather` packs; None without pairs."""
+        if self.segments is None:
+            return None
+        return torch.from_numpy(self.segments[self._places(rows)[0]].astype(np.int64))
+
+    def _places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(T,) where the values of the given rows lie, and (B,) how many each has."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[np.asarray(rows) + 1] - starts
+        ends = np.cumsum(lengths)
+        return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1]), lengths
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,10 @@ class StorePart:
     def gather(self, rows: np.ndarray) -> Ragged:
         """Pack the given rows, in the given order. Whole numbers become int64."""
         return self.store.gather(self.places[rows])
+
+    def gather_segments(self, rows: np.ndarray) -> Tensor | None:
+        """(T,) int64 segments of the given rows, packed as `gather` packs; None without pairs."""
+        return self.store.gather_segments(self.places[rows])
 
 
 Store = RaggedStore | StorePart
@@ -183,6 +199,15 @@ def plan_reading(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
 
 
 def take(store: Store, rows: np.ndarray, target: Sequence[int] | np.ndarray | None = None) -> Batch:
-    """Build the batch of the given rows; `target` holds the class of every row of the store."""
-    chosen = None if target is None else torch.as_tensor(np.asarray(target)[rows]).long()
-    return Batch(store.gather(rows), torch.from_numpy(np.asarray(rows)), chosen)
+    """Build the batch of the given rows.
+
+    Args:
+        store: of N rows.
+        rows: (B,) which.
+        target: (N,) class, or number, of every row of the store.
+    """
+    chosen = None if target is None else torch.as_tensor(np.asarray(target)[rows])
+    if chosen is not None and not chosen.is_floating_point():
+        chosen = chosen.long()
+    return Batch(store.gather(rows), torch.from_numpy(np.asarray(rows)), chosen,
+                 store.gather_segments(rows))  # fmt: skip

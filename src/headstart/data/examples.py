@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from headstart.data.content import shorten
 from headstart.data.findings import SHOWN, SHOWN_ROWS, Finding, counted, listed
 from headstart.data.labels import Labels
 from headstart.data.mapped import at_once
+from headstart.data.numbers import check_numbers
 from headstart.data.table import Table
 from headstart.data.texts import BLOCK, Texts, as_strings
 from headstart.errors import DataError
@@ -140,6 +141,7 @@ def examples(
     mapping: Mapping[str, str] | None = None,
     require_label: bool = True,
     keep_empty: bool = False,
+    kinds: Collection[str] = ("classes",),
 ) -> Examples:
     """Take texts and labels out of a table.
 
@@ -150,6 +152,7 @@ def examples(
         mapping: renames labels; rows with other labels are left out, and that is reported.
         require_label: whether labels are needed; without, none are looked for.
         keep_empty: whether rows without text stay (as empty texts) or are left out.
+        kinds: what the labels must be able to serve as: "classes", "numbers".
 
     Raises:
         DataError: columns cannot be told, labels are missing, of one class or most likely ids, or
@@ -175,9 +178,12 @@ def examples(
     rows = None if kept.all() else np.flatnonzero(kept)
     if rows is not None:
         texts, labels = texts.take(rows), None if labels is None else labels.take(rows)
-    if labels is not None:
+    numbered = table.number_all(rows)
+    if labels is not None and "numbers" in kinds:
+        check_numbers(f"{table.name}, column {label!r}", labels, numbered, table.unit)
+    if labels is not None and "classes" in kinds:
         _check_classes(table, label, labels)
-    return Examples(table.name, texts.settled(), labels, table.number_all(rows), tuple(findings))
+    return Examples(table.name, texts.settled(), labels, numbered, tuple(findings))
 
 
 def _cells(table: Table, column: str) -> Any:

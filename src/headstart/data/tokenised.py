@@ -20,6 +20,7 @@ from headstart.data.atomic import folder_atomically
 from headstart.data.cache import headstart_cache, sources_digest
 from headstart.data.examples import Examples
 from headstart.data.mapped import map_array
+from headstart.data.pairs import encode
 from headstart.data.text import Tokenizer
 from headstart.data.texts import Texts
 from headstart.data.tokens import Tokens
@@ -52,7 +53,7 @@ def tokenised(
         UserError: the cache cannot be written.
     """
     if not isinstance(rows.texts, Texts):
-        return tokenizer.encode(rows.texts, max_length, progress)
+        return encode(tokenizer, rows.texts, max_length, progress)
     key = f"{rows.texts_digest} {tokenizer.digest} {max_length} {_code()}"
     place = (cache or headstart_cache()) / "tokens" / hashlib.sha256(key.encode()).hexdigest()
     found = _open(place)

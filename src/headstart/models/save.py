@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from headstart.models.backbone import Backbone
 from headstart.models.families import family_of
 from headstart.models.family import HEAD, POOLER, Family
 from headstart.models.language import LanguageModel, MaskedLanguageModel, TextToText
@@ -83,7 +84,7 @@ def save_network(
         "architectures": [said.architecture if said and whole else family.base],
         **sizes,
         **padding,
-        **({said.dropout_key: network.dropout.p} if said and said.dropout_key else {}),
+        **dropout_values(family, network.dropout.p),
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "single_label_classification",
@@ -95,6 +96,51 @@ def save_network(
         _write_sentence_files(folder, network.backbone.width, pooling, max_length)
     write_weights(folder / "model.safetensors", _their_weights(family, network, whole))
     _copy_tokenizer(source, folder, max_length, told)
+
+
+def save_backbone(
+    folder: Path,
+    backbone: Backbone,
+    *,
+    source: Path,
+    pooling: str,
+    max_length: int,
+    dropout: float,
+) -> None:
+    """Write a folder that `open_checkpoint` and transformers open: a backbone without a head.
+
+    With pooling "cls", "mean" or "last" sentence-transformers opens it too, with that pooling.
+
+    Args:
+        folder: exists and is fresh; moving it into place is the caller's.
+        backbone: what is written.
+        source: folder whose tokenizer files are copied.
+        pooling: "family" or a name in `POOLS`; of the heads that lie elsewhere.
+        max_length: longest text in tokens.
+        dropout: probability in front of those heads.
+
+    Raises:
+        OSError: the disk is full, or a file cannot be read or written.
+    """
+    family = family_of(backbone.hf_config())
+    config = {
+        "architectures": [family.base],
+        **backbone.hf_config(),
+        **dropout_values(family, dropout),
+        "dtype": "float32",
+    }
+    _write_json(folder / "config.json", config)
+    if pooling in POOLS:
+        _write_sentence_files(folder, backbone.width, pooling, max_length)
+    weights = family.their_weights(backbone.state_dict(), whole=False)
+    write_weights(folder / "model.safetensors", weights)
+    _copy_tokenizer(source, folder, max_length)
+
+
+def dropout_values(family: Family, dropout: float) -> dict[str, float]:
+    """The dropout in front of a head, where a config.json of the family keeps it."""
+    said = family.classifier
+    return {said.dropout_key: dropout} if said and said.dropout_key else {}
 
 
 def save_language_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -19,8 +19,21 @@ class Objective(Protocol):
     Reptile writes a displacement there.
     """
 
-    def backward(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+    def backward(self, network: nn.Module, batch: Any) -> dict[str, float]:
         """Leave gradients in `.grad`; return measurements, "loss" (a mean over rows) among them."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """An objective that must know something of the updates before to go on after a stop."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What that is, as plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
         ...
 
 

@@ -18,8 +18,18 @@ from pydantic import Field, ValidationError
 
 from headstart.errors import RecipeError, nearest, unknown_name
 from headstart.recipe.faults import field_faults
+from headstart.recipe.objectives import OBJECTIVES, Objective
+from headstart.recipe.several import (
+    Balance,
+    Member,
+    Mix,
+    Several,
+    labels_asked,
+    labels_read,
+    members_of,
+)
 from headstart.recipe.stage import Stage, stage_faults
-from headstart.recipe.tasks import TASKS, CausalLm, Classify, MaskedLm, Task, reads_labels
+from headstart.recipe.tasks import TASKS, CausalLm, Classify, MaskedLm, Regress, Task, reads_labels
 from headstart.recipe.train import (
     ADAPTER_KINDS,
     TRAIN_WORDS,
@@ -35,21 +45,31 @@ from headstart.recipe.values import Rate, Values
 __all__ = [
     "ADAPTER_KINDS",
     "DEFAULT_BACKBONE",
+    "OBJECTIVES",
     "TASKS",
     "TRAIN_WORDS",
     "Adapter",
+    "Balance",
     "Bottleneck",
     "CausalLm",
     "Classify",
     "Data",
     "Lora",
     "MaskedLm",
+    "Member",
+    "Mix",
+    "Objective",
     "Prefix",
     "Rate",
     "Recipe",
+    "Regress",
+    "Several",
     "Stage",
     "Task",
     "adapter_of",
+    "labels_asked",
+    "labels_read",
+    "members_of",
     "parse_train",
     "reads_labels",
 ]
@@ -62,7 +82,7 @@ class Data(Values):
 
     Attributes:
         path: csv, tsv, json lines or parquet file, or a folder in a known layout.
-        text: name of the text column; guessed when only one can be meant.
+        text: name of the text column; guessed when only one can be meant; two of them are pairs.
         label: name of the label column; guessed when only one can be meant.
         map: renames labels; rows whose label is not among the keys are left out.
         split: which part of a source that has parts, such as "train" or "train+test".
@@ -70,7 +90,7 @@ class Data(Values):
     """
 
     path: str
-    text: str | None = None
+    text: str | tuple[str, str] | None = None
     label: str | None = None
     map: dict[str, str] = Field(default_factory=dict)
     split: str | None = None

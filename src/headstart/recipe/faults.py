@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from headstart.errors import unknown_name
+from headstart.recipe.objectives import OBJECTIVES
 from headstart.recipe.tasks import TASKS
 from headstart.recipe.train import ADAPTER_KINDS, Bottleneck, Lora, Prefix
 from headstart.recipe.values import Values
@@ -29,11 +30,16 @@ def _known_keys(location: tuple[int | str, ...], owners: Mapping[str, type[Value
     kinds: dict[str, type[Values]] = {
         "[lora]": Lora, "[prefix]": Prefix, "[adapter]": Bottleneck}  # fmt: skip
     for before, here in pairwise(location):
+        owner = OBJECTIVES.get(str(here), owner) if before == "objective" else owner
         owner = kinds.get(str(here), owner)
         owner = (
             TASKS.get(str(here), owner) if before == "task" or isinstance(before, int) else owner
         )
     return list(owner.model_fields)
+
+
+INSIDE = (*TASKS, "several", "tasks")
+"""Members of unions, and keys that a recipe does not spell out, behind the key `task`."""
 
 
 def field_faults(error: ValidationError, owners: Mapping[str, type[Values]]) -> Iterator[str]:
@@ -59,9 +65,13 @@ def _without_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Where something stands, without the members of unions that pydantic tried."""
     path: list[int | str] = []
     for place, part in enumerate(location):
-        tag = isinstance(part, str) and (part in ("str", "Stage") or "[" in part)
-        task = part in TASKS and "task" in location[max(0, place - 2) : place]
-        if not (tag or task):
+        tag = isinstance(part, str) and (
+            part in ("str", "Stage") or "[" in part or part.startswith("constrained-")
+        )
+        task = part in INSIDE and "task" in location[max(0, place - 2) : place]
+        task = task or (part == "task" and "several" in location[:place])
+        objective = part in OBJECTIVES and "objective" in location[max(0, place - 1) : place]
+        if not (tag or task or objective):
             path.append(part)
     return tuple(path)
 
@@ -78,6 +88,7 @@ def _word(item: Any, location: tuple[int | str, ...], owners: Mapping[str, type[
         return unknown_name(where, "choice", str(found), allowed)
     if kind == "union_tag_invalid":
         noun, known = ("task", list(TASKS)) if "task" in location else ("adapter", ADAPTER_KINDS)
+        noun, known = ("objective", OBJECTIVES) if "objective" in location else (noun, known)
         return unknown_name(f"{where}.kind", noun, str(found["kind"]), known)
     if kind == "union_tag_not_found":
         return f"{where}: must be a word, a table of patterns or one with a kind; got {found!r}."

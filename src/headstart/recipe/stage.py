@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from headstart.errors import unknown_name
-from headstart.recipe.tasks import Classify, Task
+from headstart.recipe.objectives import Objective, Plain, learns_from_episodes, objective_faults
+from headstart.recipe.several import (
+    AnyBalance,
+    AnyMix,
+    Balance,
+    Mix,
+    StageTask,
+    settled,
+    several_faults,
+)
+from headstart.recipe.tasks import Classify
 from headstart.recipe.train import (
     Adapter,
     Bottleneck,
@@ -26,8 +36,10 @@ class Stage(Values):
 
     Attributes:
         name: for the log and the report.
-        task: what is asked; a bare name is the task with its defaults.
-        data: a key of the recipe's data, or several whose rows are read as one.
+        task: what is asked; a bare name is the task with its defaults, a list several tasks that
+            the backbone learns together, see `Member`.
+        data: a key of the recipe's data, or several whose rows are read as one. Of several tasks
+            each may name its own.
         train: "all", "head", "top:N" (the last N blocks and the head), or ordered patterns with
             rates: {"head" = 1e-3, "blocks.5" = 1e-4}; the first that matches a parameter rules, and
             what none matches stays frozen. "lora:N", "prefix:N" and "adapter:N" add something
@@ -50,14 +62,21 @@ class Stage(Values):
         recompute: keep only what enters each block, and compute the rest again for the backward
             pass (Chen et al. 2016): a third more work for a fraction of the memory.
         validation: share of the rows held out, stratified, to choose the best epoch by.
-        patience: stop after this many epochs without a better validation score.
+        patience: stop after this many epochs without a better validation score; of several tasks,
+            one that has not become better for so long is left out from then on.
         head: "keep" starts from the head of the stage before, "new" from a fresh one; "auto"
             keeps it where both have the same classes.
         seed: of this stage's new head, data order and dropout. Default: the recipe's.
+        mix: of several tasks, which comes how often; see `Mix`.
+        balance: of several tasks, how their gradients become one; see `Balance`.
+        compare: of several tasks, what is trained besides when a recipe is run: "alone", each of
+            them alone; "each", also all but each, which tells what it is worth to the others; or
+            "no".
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+-]*$")]
-    task: Task = Classify(kind="classify")
+    task: StageTask = Classify(kind="classify")
+    objective: Objective = Plain(kind="plain")
     data: str | tuple[str, ...]
     train: Train = "all"
     epochs: Annotated[float, Field(gt=0)] | None = None
@@ -75,6 +94,15 @@ class Stage(Values):
     patience: Annotated[int, Field(ge=1)] | None = None
     head: Literal["auto", "keep", "new"] = "auto"
     seed: Annotated[int, Field(ge=0)] | None = None
+    mix: AnyMix = Mix()
+    balance: AnyBalance = Balance()
+    compare: Literal["alone", "each", "no"] = "alone"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settled(cls, values: Any) -> Any:
+        """Several tasks know their names and data, and the stage all data they read."""
+        return settled(values) if isinstance(values, Mapping) else values
 
     @property
     def data_names(self) -> tuple[str, ...]:
@@ -92,7 +120,12 @@ class Stage(Values):
 
 def stage_faults(place: str, stage: Mapping[str, Any], known: list[str]) -> Iterator[str]:
     """Faults between the keys of a stage, and between it and the data sets that are known."""
-    data = stage.get("data")
+    stage = settled(stage)
+    several = isinstance(stage.get("task"), (list, tuple))
+    if several:
+        yield from several_faults(place, stage, known)
+    yield from _lone_faults(place, stage, several)
+    data = None if several else stage.get("data")
     names = [data] if isinstance(data, str) else data if isinstance(data, (list, tuple)) else []
     for name in names:
         if isinstance(name, str) and name not in known:
@@ -104,5 +137,32 @@ def stage_faults(place: str, stage: Mapping[str, Any], known: list[str]) -> Iter
         found = "both" if lengths else "neither"
         yield f"{place}: exactly one of epochs and steps must be given; found {found}."
     yield from train_faults(place, stage)
-    if stage.get("patience") is not None and not stage.get("validation"):
+    yield from objective_faults(place, stage)
+    watched = stage.get("validation") or learns_from_episodes(stage)
+    if stage.get("patience") is not None and not watched:
         yield f"{place}.patience: needs rows to watch. Set validation, for example 0.1."
+
+
+def _lone_faults(place: str, stage: Mapping[str, Any], several: bool) -> Iterator[str]:
+    """Keys that need several tasks, and words for `train` that several tasks cannot serve."""
+    train = stage.get("train", "all")
+    words = [train] if isinstance(train, str) else train if isinstance(train, Mapping) else []
+    added = [w for w in words if isinstance(w, str) and adapter_of(w) is not None]
+    task = stage.get("task")
+    regress = task == "regress" or (isinstance(task, Mapping) and task.get("kind") == "regress")
+    if (several or regress) and (added or "kind" in words):
+        yield (
+            f"{place}.train: {added[0] if added else train} is trained with a classifier alone. "
+            'Use "all", "head", "top:N", "bitfit" or patterns.'
+        )
+    for key in () if several else ("mix", "balance", "compare"):
+        if key in stage and stage[key] != DEFAULTS[key]:
+            yield f"{place}.{key}: is of several tasks, and the stage has one. Drop it."
+
+
+DEFAULTS = {
+    "mix": Mix().model_dump(),
+    "balance": Balance().model_dump(),
+    "compare": "alone",
+}
+"""What a stage of one task holds where nothing was said."""

@@ -45,6 +45,16 @@ class MaskedLm(Values):
     random: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
+class Regress(Values):
+    """One number for each text: the squared error of the standardised number.
+
+    Attributes:
+        kind: "regress".
+    """
+
+    kind: Literal["regress"]
+
+
 class CausalLm(Values):
     """What comes next is told from what came before (Radford et al. 2019).
 
@@ -57,16 +67,17 @@ class CausalLm(Values):
 
 TASKS: dict[str, type[Values]] = {
     "classify": Classify,
+    "regress": Regress,
     "masked-lm": MaskedLm,
     "causal-lm": CausalLm,
 }
 """Each kind of task with its values."""
 
-LABELLED = ("classify",)
+LABELLED = ("classify", "regress")
 """Kinds that read labels; the others read texts alone."""
 
 
-def _from_name(value: object) -> object:
+def from_name(value: object) -> object:
     """A bare name stands for the task with its defaults; without a kind it is to classify."""
     if isinstance(value, str):
         return {"kind": value}
@@ -75,10 +86,12 @@ def _from_name(value: object) -> object:
     return value
 
 
-AnyTask = Annotated[Classify | MaskedLm | CausalLm, Field(discriminator="kind")]
-Task = Annotated[AnyTask, BeforeValidator(_from_name)]
+AnyTask = Annotated[Classify | Regress | MaskedLm | CausalLm, Field(discriminator="kind")]
+Task = Annotated[AnyTask, BeforeValidator(from_name)]
 
 
 def reads_labels(task: Any) -> bool:
-    """Whether a task's rows need labels."""
+    """Whether a task's rows need labels; of several, whether those of one do."""
+    if task.kind == "several":
+        return any(reads_labels(one.task) for one in task.tasks)
     return task.kind in LABELLED

@@ -38,11 +38,7 @@ class Classify:
 
     def head(self, width: int, bias: bool = True) -> nn.Linear:
         """A fresh head that maps pooled texts (B, D) to logits (B, C)."""
-        head = nn.Linear(width, len(self.labels), bias)
-        nn.init.normal_(head.weight, std=INITIAL_STD)
-        if bias:
-            nn.init.zeros_(head.bias)
-        return head
+        return fresh_head(width, len(self.labels), bias)
 
     def prepare(self, batch: Batch, random: np.random.Generator) -> Batch:
         """The batch as it is: labels are all that is asked for."""
@@ -84,6 +80,15 @@ class Classify:
         index = {label: i for i, label in enumerate(self.labels)}
         coded = Labels.of(labels)
         return np.array([index[name] for name in coded.names], dtype=np.int64)[coded.codes]
+
+
+def fresh_head(width: int, outputs: int, bias: bool = True) -> nn.Linear:
+    """A head drawn from torch's random state, as BERT draws it, its bias zero."""
+    head = nn.Linear(width, outputs, bias)
+    nn.init.normal_(head.weight, std=INITIAL_STD)
+    if bias:
+        nn.init.zeros_(head.bias)
+    return head
 
 
 def class_weights(

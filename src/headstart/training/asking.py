@@ -23,7 +23,7 @@ from headstart.models.language import LanguageModel, MaskedLanguageModel
 from headstart.models.stretch import stretch
 from headstart.recipe import CausalLm as CausalLmValues
 from headstart.recipe import MaskedLm as MaskedLmValues
-from headstart.recipe import Recipe, reads_labels
+from headstart.recipe import Recipe, members_of, reads_labels
 from headstart.tasks.causal_lm import CausalLm
 from headstart.tasks.hiding import Hiding, Spans, WholeWords, single_tokens
 from headstart.tasks.masked_lm import MaskedLm
@@ -226,10 +226,15 @@ def check_served(recipe: Recipe, family: Family) -> None:
     Raises:
         RecipeError: for each stage whose task it cannot.
     """
-    kinds = {stage.name: stage.task.kind for stage in recipe.stage if not reads_labels(stage.task)}
+    kinds = [
+        (stage.name, one.task.kind)
+        for stage in recipe.stage
+        for one in members_of(stage)
+        if not reads_labels(one.task)
+    ]
     faults = [
         unserved(name, kind, recipe.backbone, family)
-        for name, kind in kinds.items()
+        for name, kind in kinds
         if kind in SERVED and not SERVED[kind](family)
     ]
     if faults:

@@ -23,7 +23,7 @@ from headstart.data.atomic import write_atomically
 from headstart.data.batches import derive_seed
 from headstart.errors import InterruptedRunError, TrainingError
 from headstart.models.chain import Chain
-from headstart.objectives.supervised import Objective
+from headstart.objectives.supervised import Objective, Remembers
 from headstart.recipe import Stage
 from headstart.training.profiling import stepped
 from headstart.training.progress import Progress
@@ -285,6 +285,7 @@ def save(training: Training, state: State, peak_rates: list[float]) -> None:
         "optimizer": training.optimizer.state_dict(),
         "peak_rates": peak_rates,
         "state": vars(state),
+        "objective": _memory(training.objective),
     }
     with write_atomically(training.save_file) as file:
         torch.save(everything, file)
@@ -300,4 +301,11 @@ def restore(training: Training) -> State:
     rates = saved["peak_rates"]
     for group, rate in zip(training.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
+    if isinstance(training.objective, Remembers):
+        training.objective.load_state_dict(saved["objective"])
     return State(**saved["state"])
+
+
+def _memory(objective: Objective) -> dict[str, Any]:
+    """What an objective must know to go on; most know nothing."""
+    return objective.state_dict() if isinstance(objective, Remembers) else {}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from headstart.data.batches import RaggedStore, plan_reading, take
+from headstart.data.pairs import as_texts, encode
 from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import CheckpointError, HeadstartError, nearest
 from headstart.models.adapters import Base, Origin, open_adapter, save_adapter, weights_digest
@@ -30,6 +31,10 @@ from headstart.training.progress import Progress, Silent
 SCHEMA = "headstart.model/1"
 DESCRIPTION = "headstart.json"
 ADAPTER = "adapter"
+SEVERAL = "several"
+"""The task of a folder with heads for several."""
+EPISODES = "episodes"
+"""The task of a folder that learned from episodes, and becomes a classifier by a few rows."""
 PROOF_ROWS = 16
 REPAIR = "Copy the model again, or give the command again that made it."
 FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -71,7 +76,7 @@ class Trained:
 
     def logits(self, texts: Sequence[str], progress: Progress | None = None) -> Tensor:
         """Logits (N, C) float32 of N texts, in their order."""
-        encoded = self.tokenizer.encode(texts, self.max_length)
+        encoded = encode(self.tokenizer, as_texts(texts), self.max_length)
         return self.logits_of(encoded, progress or Silent(), "predict")
 
     def logits_of(self, encoded: Tokens, progress: Progress, title: str) -> Tensor:
@@ -80,7 +85,7 @@ class Trained:
             return torch.empty(0, len(self.task.labels))
         device = best_device()
         forward = self.network.to(device).eval()
-        store = RaggedStore(encoded.values, encoded.offsets)
+        store = RaggedStore(encoded.values, encoded.offsets, encoded.segments)
         return all_logits(forward, store, device, progress, title)
 
 
@@ -90,13 +95,21 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
-def open_trained(folder: str | Path) -> Trained:
-    """Open a folder that `save_trained` wrote.
+def open_trained(folder: str | Path, task: str | None = None) -> Trained:
+    """Open a folder that `save_trained` wrote, or one task of a folder of several.
+
+    Args:
+        folder: what a stage or a run left.
+        task: which of several tasks. Default: the only one.
 
     Raises:
         CheckpointError: it is no such folder, or a file in it is damaged.
     """
     folder = Path(folder)
+    if task is not None or described(folder).get("task") == SEVERAL:
+        from headstart.training.shared import open_task  # which knows what is trained here
+
+        return open_task(folder, task).trained()
     description = _describe(folder)
     network = open_network(folder).eval()
     _check_fit(folder / DESCRIPTION, description, network)
@@ -121,7 +134,7 @@ def answers(folder: Path) -> bool:
     Raises:
         CheckpointError: see `open_trained`.
     """
-    return _description(folder).get("task") == "classify"
+    return described(folder).get("task") == "classify"
 
 
 def _carrying(folder: Path, description: dict[str, Any], network: Network) -> Network:
@@ -139,8 +152,13 @@ def _carrying(folder: Path, description: dict[str, Any], network: Network) -> Ne
 
 def _describe(folder: Path) -> dict[str, Any]:
     """What a folder with a head says about it."""
-    file, description = folder / DESCRIPTION, _description(folder)
+    file, description = folder / DESCRIPTION, described(folder)
     task = description.get("task", "classify")
+    if task == EPISODES:
+        raise CheckpointError(
+            f"{folder}: learned from episodes and waits for rows of the classes that it is to tell "
+            f"apart. Make a classifier of it: headstart adapt {folder} --support few.csv"
+        )
     if task != "classify":
         raise CheckpointError(
             f"{folder}: was pre-trained ({task}), so it holds a backbone and no head that answers. "
@@ -156,7 +174,7 @@ def _describe(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _description(folder: Path) -> dict[str, Any]:
+def described(folder: Path) -> dict[str, Any]:
     """What a folder says about itself, of a schema that is known."""
     file = folder / DESCRIPTION
     try:
@@ -278,8 +296,8 @@ def _prove(written: Trained, read: Trained, texts: Sequence[str]) -> None:
 @torch.inference_mode()
 def proof(model: Trained, texts: Sequence[str]) -> Tensor:
     """Logits (N, C) on the model's device; on a CPU the same input gives the same bits."""
-    encoded = model.tokenizer.encode(texts, model.max_length)
-    store = RaggedStore(encoded.values, encoded.offsets)
+    encoded = encode(model.tokenizer, texts, model.max_length)
+    store = RaggedStore(encoded.values, encoded.offsets, encoded.segments)
     device = next(model.network.parameters()).device
     batches = [take(store, rows).to(device) for rows in plan_reading(store.lengths, READ_TOKENS)]
     return torch.cat([model.network(batch.inputs, batch.segments) for batch in batches])

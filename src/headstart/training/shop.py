@@ -63,4 +63,4 @@ class Shop:
     def tokens(self, tokenizer: Tokenizer, max_length: int, rows: Examples) -> RaggedStore:
         """Tokens of a data set, made once for a tokenizer and length."""
         encoded = self.encoded(tokenizer, max_length, rows)
-        return RaggedStore(encoded.values, encoded.offsets)
+        return RaggedStore(encoded.values, encoded.offsets, encoded.segments)

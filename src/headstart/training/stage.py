@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 
 from headstart.data.atomic import full_disk_is_a_user_error
 from headstart.data.examples import Examples
-from headstart.recipe import Recipe, Stage, reads_labels
+from headstart.recipe import Recipe, Regress, Several, Stage, reads_labels
 from headstart.training.bound import Bound, Given
 from headstart.training.kept import StageResult, code_digest, found, provenance
+from headstart.training.multitask import MultiTaskStage
 from headstart.training.pretraining import PretrainingStage
 from headstart.training.progress import Progress
 from headstart.training.room import LIMIT, limit_bytes, make_room
@@ -26,6 +27,8 @@ from headstart.training.supervised import SupervisedStage
 
 def kind_of(stage: Stage) -> type[Bound]:
     """What trains a stage."""
+    if isinstance(stage.task, Several | Regress):
+        return MultiTaskStage
     return SupervisedStage if reads_labels(stage.task) else PretrainingStage
 
 
