@@ -175,6 +175,12 @@ def test_a_trained_model_is_judged_by_its_head_and_its_own_features(wise_bert, t
     assert set(model.scores) == {"leep", "answers", "hscore", "logme", "nleep", "knn", "probe"}
     assert set(model.absent) == {"similarity"}
     assert set(data.absent) == {"hscore", "logme", "nleep", "knn", "probe"}
+    sources, features = ranking_text(found).split("\n\n")[:2]
+    assert sources.split("\n")[0].split()[2:] == ["LEEP*", "answers", "similarity", "rank"]
+    head, base, tuned = (line.split() for line in features.split("\n"))
+    assert head == ["features", "of", "H-score", "LogME", "NLEEP", "kNN", "probe"]
+    assert (base[0], tuned[0]) == ("wise-bert", "run")
+    assert tuned[1] == f"{model.scores['hscore'].value:.3f}"
     as_backbone = rank(wise_bert, backbones=[str(wise_bert), str(tmp_path / "run")])
     same = {c.name: c for c in as_backbone.backbones.candidates}[str(tmp_path / "run")]
     assert same.scores["leep"].value == pytest.approx(model.scores["leep"].value)

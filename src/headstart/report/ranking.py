@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,11 @@ SHORTEST_NAME = 14
 MOST_NOTES = 6
 COLUMNS = {
     "backbones": ("hscore", "logme", "nleep", "leep", "knn", "probe"),
-    "sources": ("leep", "answers", "similarity", "hscore", "logme", "nleep", "knn", "probe"),
+    "sources": ("leep", "answers", "similarity"),
+    "features": ("hscore", "logme", "nleep", "knn", "probe"),
 }
+"""What a table shows; features of trained models have one of their own, beside the backbone's."""
+
 LEGEND = "More is better; rank is the mean rank over the measures that all have, 1 the best."
 ACCURACIES = {
     "answers": "answers is what the source alone says of the target's rows",
@@ -33,20 +37,32 @@ ACCURACIES = {
 def ranking_text(ranking: Ranking) -> str:
     """Tables, best first; what to start from; what they rest on."""
     orders = [ranking.backbones] if len(ranking.backbones.candidates) > 1 else []
-    orders += ranking.sources
+    for order in ranking.sources:
+        orders += [order, *_features(order, ranking.backbones.candidates)]
     notes = "\n".join(wrapped(line) for line in _notes(ranking, orders))
     return "\n\n".join([*map(order_table, orders), wrapped(ranking.sentence), notes])
 
 
+def _features(order: Order, backbones: Sequence[Candidate]) -> Iterator[Order]:
+    """The features of sources that are trained models, beside those of the backbone."""
+    models = [candidate for candidate in order.candidates if candidate.kind == "model"]
+    if models:
+        own = [candidate for candidate in backbones if candidate.name == order.backbone]
+        yield replace(order, what="features", candidates=(*own, *models), judge="", note="")
+
+
 def order_table(order: Order) -> str:
     """A line for each candidate, best first; a measure that none has is left out."""
-    measures = [m for m in COLUMNS[order.what] if any(m in c.scores for c in order.candidates)]
+    columns = dict.fromkeys([*COLUMNS[order.what], order.judge])
+    measures = [m for m in columns if any(m in c.scores for c in order.candidates)]
     head = [_head(order), *(title(m) + "*" * (m == order.judge) for m in measures)]
-    head.append("rank" + "*" * (order.judge == MEAN_RANK))
+    ranked = [f"{c.mean_rank:.1f}" for c in order.candidates]
+    if order.judge:
+        head.append("rank" + "*" * (order.judge == MEAN_RANK))
     names = tails([candidate.name for candidate in order.candidates])
     rows = [
-        [names[number], *(_cell(m, candidate.scores.get(m)) for m in measures), _rank(candidate)]
-        for number, candidate in enumerate(order.candidates)
+        [name, *(_cell(m, candidate.scores.get(m)) for m in measures), *[rank] * bool(order.judge)]
+        for name, candidate, rank in zip(names, order.candidates, ranked, strict=True)
     ]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     room = WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)
@@ -71,6 +87,8 @@ def tails(names: Sequence[str]) -> list[str]:
 
 
 def _head(order: Order) -> str:
+    if order.what == "features":
+        return "features of"
     if order.backbone is None:
         return "backbone"
     return f"source, {tails([order.backbone])[0]}"
@@ -86,10 +104,6 @@ def _cell(measure: str, score: Score | None) -> str:
     return f"{100 * score.value:.1f}"
 
 
-def _rank(candidate: Candidate) -> str:
-    return f"{candidate.mean_rank:.1f}"
-
-
 def _notes(ranking: Ranking, orders: Sequence[Order]) -> Iterator[str]:
     target = ranking.target
     yield (
@@ -102,7 +116,7 @@ def _notes(ranking: Ranking, orders: Sequence[Order]) -> Iterator[str]:
         told = [f"{n}, {_rows(d)}" for n, d in zip(short, few.values(), strict=True)]
         yield f"Of the sources: {'; '.join(told)}."
     yield f"* orders the table. {LEGEND}"
-    shown = {measure for order in orders for c in order.candidates for measure in c.scores}
+    shown = {m for o in orders for c in o.candidates for m in c.scores if m in COLUMNS[o.what]}
     told = [what for measure, what in ACCURACIES.items() if measure in shown]
     if told:
         yield f"Accuracies in %, with their 95 % interval: {'; '.join(told)}."
@@ -124,10 +138,9 @@ def _absent(orders: Sequence[Order]) -> Iterator[str]:
     """What is not computed, and why: each reason once, with whom it concerns."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for order in orders:
-        shown = {m for c in order.candidates for m in c.scores}
         for candidate in order.candidates:
             for measure, why in candidate.absent.items():
-                if measure in shown or order.what == "backbones" or measure == "answers":
+                if measure in COLUMNS[order.what]:
                     names = found.setdefault((title(measure), why), {})
                     names[tails([candidate.name])[0]] = None
     together: dict[tuple[str, str], list[str]] = {}
