@@ -105,12 +105,13 @@ def test_each_subset_is_asked_for_once():
 
 
 def test_random_scores_are_worth_half(subject):
-    """A random order and its reverse are alike in distribution."""
+    """Each random order comes with its reverse, so that there is no error of chance."""
     texts = [TEXT, "a dull film", "very great actor and scene and story", "fun plot the camera was"]
     judged = [judge(subject, subject.read(text), ["occlusion"], 2) for text in texts]
     by_name = {one.name: one for one in averaged(judged)}
-    assert by_name[RANDOM].score == pytest.approx(0.5, abs=0.1)
-    assert by_name["occlusion"].score > 0.75
+    assert by_name[RANDOM].score == pytest.approx(0.5)
+    assert 0.2 < by_name[RANDOM].comprehensiveness < 0.8
+    assert by_name["occlusion"].score > 0.6
 
 
 def test_the_best_order_scores_one_and_the_worst_zero(subject, monkeypatch):

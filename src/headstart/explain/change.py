@@ -23,7 +23,7 @@ from headstart.models.checkpoint import open_checkpoint
 from headstart.training.embedding import layer_vectors
 from headstart.training.progress import Progress
 
-FROZEN = "backbone before training"
+FROZEN = "backbone"
 MOST_TEXTS = 400
 """Texts that layers are compared on."""
 

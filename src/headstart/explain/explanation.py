@@ -270,6 +270,8 @@ class _Task:
             with self.progress.bar(f"words, {subject.name}", len(own)) as bar:
                 scores[subject.name] = word_scores(subject, own, method, numbers, bar)
         mine = scores[self.subject.name]
+        # Of two classes, what speaks for one speaks against the other: said once.
+        compared = {len(names) - 1} if len(self.subject.classes) == 2 else set(range(len(names)))
         classes: list[ClassWordsValues] = [
             {
                 "name": name,
@@ -277,6 +279,7 @@ class _Task:
                 "disagreements": {
                     other.name: disagreements(mine, scores[other.name], column)
                     for other in self.others
+                    if column in compared
                 },
             }
             for column, name in enumerate(names)

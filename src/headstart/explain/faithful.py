@@ -117,8 +117,7 @@ def judge(subject: Subject, reading: Reading, methods: Sequence[str], target: in
     masked = Remembered(_hiding(subject, reading, groups, target))
     scores = {name: attribute(subject, reading, name, target).words for name in methods}
     orders = {name: [order_of(values, groups)] for name, values in scores.items()}
-    chance = np.random.default_rng(derive_seed("explain", len(groups)))
-    orders[RANDOM] = [chance.permutation(len(groups)).tolist() for _ in range(RANDOM_ORDERS)]
+    orders[RANDOM] = _random_orders(len(groups))
     both = {name: [(o, o[::-1]) for o in some] for name, some in orders.items()}
     values = {name: [[aopc(o, masked) for o in pair] for pair in some]
               for name, some in both.items()}  # fmt: skip
@@ -131,6 +130,14 @@ def judge(subject: Subject, reading: Reading, methods: Sequence[str], target: in
         num_pieces=len(groups),
         exact=found.exact,
     )
+
+
+def _random_orders(count: int) -> list[list[int]]:
+    """Random orders, each with its reverse: so their faithfulness is 0.5, without an error of
+    chance."""
+    chance = np.random.default_rng(derive_seed("explain", count))
+    orders = [chance.permutation(count).tolist() for _ in range(RANDOM_ORDERS // 2)]
+    return [*orders, *(order[::-1] for order in orders)]
 
 
 def _normalised(bounds: Limits, pairs: Sequence[Sequence[float]]) -> tuple[float, float] | None:

@@ -20,7 +20,13 @@ from markupsafe import Markup
 
 from headstart.data.atomic import write_atomically
 from headstart.explain.shades import Shade, shades
-from headstart.explain.values import AttentionValues, ExplanationValues, LayersValues, TextValues
+from headstart.explain.values import (
+    AttentionValues,
+    ExplanationValues,
+    LayersValues,
+    ProbeValues,
+    TextValues,
+)
 
 PICTURED = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"}
 """Control characters, which no page may hold, as the pictures Unicode has for them."""
@@ -93,8 +99,8 @@ def script_data(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def layer_rows(layers: LayersValues) -> list[list[str]]:
-    """A row for each layer: its name, similarities, accuracies."""
+def layer_rows(layers: LayersValues, *, intervals: bool = True) -> list[list[str]]:
+    """A row for each layer: its name, similarities, accuracies with their intervals or without."""
     similarity, probing = list(layers["similarity"].values()), list(layers["probing"].values())
     depth = max([len(column) for column in similarity] + [len(column) for column in probing],
                 default=0)  # fmt: skip
@@ -103,9 +109,7 @@ def layer_rows(layers: LayersValues) -> list[list[str]]:
         cells = ["embeddings" if layer == 0 else f"block {layer}"]
         cells += [_decimal(column[layer]) for column in similarity]  # all of one depth
         for column in probing:
-            known = layer < len(column)
-            cells.append(_share(column[layer]["accuracy"], column[layer]["low"],
-                                column[layer]["high"]) if known else "–")  # fmt: skip
+            cells.append(_share(column[layer], intervals) if layer < len(column) else "–")
         rows.append(cells)
     return rows
 
@@ -124,8 +128,9 @@ def _decimal(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
-def _share(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+def _share(found: ProbeValues, interval: bool) -> str:
+    ends = f" [{100 * found['low']:.1f}, {100 * found['high']:.1f}]" if interval else ""
+    return f"{100 * found['accuracy']:.1f}{ends}"
 
 
 def signed_number(value: float) -> str:

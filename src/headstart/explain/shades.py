@@ -18,7 +18,7 @@ class Shade:
     Attributes:
         text: its characters.
         score: of the word; None between words and where nothing is known.
-        depth: from 0 to 1, the highest score of the text.
+        depth: from 0 to 1, the highest score that a word of the text has in any model.
         kind: "for" and "against" the class, "much" where scores have no sign, "" for none.
         unread: whether the model does not read it.
     """
@@ -38,12 +38,14 @@ class Shade:
 def shades(text: TextValues, scores: Sequence[float | None], *, signed: bool) -> list[Shade]:
     """Cut a text at its words.
 
+    Depths are shares of the highest score in any model, so that models can be compared.
+
     Args:
         text: with its words.
-        scores: of each word; None where it has none.
+        scores: of each word, in the model that is explained or in another; None where it has none.
         signed: whether a score below 0 speaks against the class.
     """
-    highest = max((abs(score) for score in scores if score is not None), default=0.0)
+    highest = highest_score(text)
     found: list[Shade] = []
     place = 0
     for word, score in zip(text["words"], scores, strict=True):
@@ -54,6 +56,13 @@ def shades(text: TextValues, scores: Sequence[float | None], *, signed: bool) ->
         found.append(Shade(shown, score, round(depth, 3), kind if depth else ""))
         place = word["end"]
     return found + _between(text, place, len(text["text"]))
+
+
+def highest_score(text: TextValues) -> float:
+    """The largest absolute score of a word, in the model that is explained or in another."""
+    own = [word["score"] for word in text["words"]]
+    theirs = [score for other in text["before"] for score in other["scores"] or []]
+    return max((abs(score) for score in [*own, *theirs] if score is not None), default=0.0)
 
 
 def _between(text: TextValues, start: int, end: int) -> list[Shade]:

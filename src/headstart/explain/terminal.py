@@ -27,23 +27,35 @@ WIDTH = 80
 NAMED = 6
 """Words that a line names."""
 
+LEAST = 0.05
+"""Share of the highest score from which a word is named."""
+
 COLOURS = {"for": (20, 140, 130), "against": (205, 90, 30), "much": (90, 100, 200)}
 LIGHT, DARK = "#ffffff", "#000000"
 
 
 def show(values: ExplanationValues, console: Console) -> None:
-    """Print an explanation."""
+    """Print an explanation, as wide as the console is."""
     for line in lines(values):
-        console.print(line, soft_wrap=True, highlight=False)
+        for part in _wrapped(line, console):
+            console.print(part, highlight=False, soft_wrap=True)
 
 
 def plain(values: ExplanationValues) -> str:
-    """An explanation without colours, lines at most `WIDTH` wide where they can be."""
+    """An explanation without colours, lines at most `WIDTH` wide."""
     console = Console(width=WIDTH, color_system=None, force_terminal=False)
     with console.capture() as caught:
-        for line in lines(values):
-            console.print(line, highlight=False)
+        show(values, console)
     return caught.get().rstrip("\n")
+
+
+def _wrapped(line: Text, console: Console) -> Iterator[Text]:
+    """A line in parts that fit; what goes on stands below where it began."""
+    indent = " " * (len(line.plain) - len(line.plain.lstrip(" ")))
+    parts = line[len(indent) :].wrap(console, max(20, console.width - len(indent)))
+    for part in parts or [Text()]:
+        part.rstrip()
+        yield Text(indent) + part if part.plain else Text()
 
 
 def lines(values: ExplanationValues) -> Iterator[Text]:
@@ -118,9 +130,10 @@ def _named(text: TextValues, signed: bool) -> Iterator[Text]:
         most = ", ".join(f"{word['text']} {word['score']:.3f}" for word in by_score[:NAMED])
         yield Text(f"  matter most: {most}")
         return
+    highest = max(abs(word["score"]) for word in text["words"])
     for title, some in ((f"for {text['explained']}", by_score), ("against it", by_score[::-1])):
         sign = 1 if some is by_score else -1
-        kept = [word for word in some[:NAMED] if sign * word["score"] > 0.005]
+        kept = [word for word in some[:NAMED] if sign * word["score"] > LEAST * highest]
         if kept:
             named = ", ".join(f"{word['text']} {word['score']:+.2f}" for word in kept)
             yield Text(f"  {title}: {named}")
@@ -185,13 +198,21 @@ def _layers(values: ExplanationValues) -> Iterator[Text]:
     assert found is not None, "asked only where there is"
     name = values["model"]["name"]
     yield Text()
-    title = f"Layers, on {found['texts']} texts: likeness to {name} (CKA)"
+    title = (
+        f"Layers on {found['texts']} texts: how like those of {name} they are (CKA, 1: the same)"
+    )
     if found["probing"]:
-        title += "; accuracy of what is read off them, in %"
+        title += ", and the accuracy in % of a logistic regression on them (probe)"
     yield Text(title)
-    header = ["layer", *(f"CKA {other}" for other in found["similarity"]),
-              *(f"read off {other}" for other in found["probing"])]  # fmt: skip
-    yield from _table([header, *layer_rows(found)])
+    header = ["", *(f"like {other}" for other in found["similarity"]),
+              *(f"probe {other}" for other in found["probing"])]  # fmt: skip
+    yield from _table([header, *layer_rows(found, intervals=False)])
+    halves = [(one["high"] - one["low"]) / 2 for of in found["probing"].values() for one in of]
+    if halves:
+        half = 100 * sum(halves) / len(halves)
+        yield Text(
+            f"Each accuracy may be off by {half:.0f} or so (95 %; --json has the intervals)."
+        )
 
 
 def _words(found: WordsValues, name: str) -> Iterator[Text]:

@@ -278,7 +278,8 @@ class ClassWordsValues(TypedDict):
     Attributes:
         name: of the class.
         drivers: by the model's name, the words that speak most for the class.
-        disagreements: by the other model's name, the words that the two weigh otherwise.
+        disagreements: by the other model's name, the words that the two weigh otherwise; of two
+            classes, where one says the opposite of the other, only the last one has them.
     """
 
     name: str
