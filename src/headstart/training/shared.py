@@ -288,6 +288,14 @@ def open_task(folder: str | Path, name: str | None) -> Answering:
     return there[name]
 
 
+def task_of_classes(folder: Path, labels: Sequence[str]) -> str | None:
+    """The first of several tasks in a folder that tells these classes apart; None without."""
+    if not is_shared(folder):
+        return None
+    there = described_in(folder)["tasks"]
+    return next((t["name"] for t in there if set(t.get("labels", ())) == set(labels)), None)
+
+
 def heads_in(folder: Path) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
     """What a folder's heads are of, and their weights; of another folder none."""
     if not is_shared(folder):

@@ -27,6 +27,7 @@ from headstart.training.loop import Work
 from headstart.training.model import Trained, answers, open_trained, save_trained
 from headstart.training.order import Order
 from headstart.training.progress import Silent
+from headstart.training.shared import task_of_classes
 from headstart.training.trainable import Group
 
 
@@ -136,8 +137,9 @@ def _start(given: Given) -> Trained:
     stage, recipe, parent = given.stage, given.recipe, given.parent
     labels = given.rows.classes
     torch.manual_seed(derive_seed("head", given.seed, stage.head))
-    if parent is not None and answers(parent.folder):
-        model = open_trained(parent.folder)
+    kept = None if parent is None else task_of_classes(parent.folder, labels)
+    if parent is not None and (kept is not None or answers(parent.folder)):
+        model = open_trained(parent.folder, kept)
         model.adapter = None  # it was made for other weights than those to come
     else:
         name = recipe.backbone if parent is None else str(parent.folder)
