@@ -66,10 +66,10 @@ def check_command(
     """Look for what is wrong with data, before anything is trained.
 
     Leaks into the test rows, repeats and near-repeats, texts under two labels,
-    labels that are most likely wrong, mojibake and HTML, classes that do not
-    match, other scripts and languages, how far source and target are apart, what
-    cutting and padding cost; and what training will take on this machine. Each
-    finding names its rows and a remedy.
+    labels in doubt, mojibake and HTML, classes that do not match, other scripts
+    and languages, how far source and target are apart, what cutting and padding
+    cost; and what training will take on this machine. Each finding names its
+    rows and a remedy.
 
     Examples:
 

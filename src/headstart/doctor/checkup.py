@@ -156,12 +156,7 @@ def check(
     Raises:
         UserError: with every fault that keeps the data from being read at all.
     """
-    given = {"source": source, "target": target, TEST: test}
-    given = {key: value for key, value in given.items() if value is not None}
-    if not given:
-        raise RecipeError("check: nothing to look at. Give a source, a target or a test.")
-    if deep_rows < 1:
-        raise RecipeError(f"deep_rows: must be 1 or more; got {deep_rows}.")
+    given = _given({"source": source, "target": target, TEST: test}, deep_rows)
     from headstart.doctor.images import check_images, holds_images
 
     if any(holds_images(value) for value in given.values()):
@@ -171,6 +166,23 @@ def check(
         through.open()
     maps = {"source": source_map, "target": target_map, TEST: target_map}
     return _look_at(_open_all(given, text, label, maps), through, _progress(progress))
+
+
+def _given(sets: Mapping[str, Any], deep_rows: int) -> dict[str, Any]:
+    """The data sets that were given.
+
+    Raises:
+        RecipeError: none was, or no row is to be looked at.
+    """
+    given = {key: value for key, value in sets.items() if value is not None}
+    faults = []
+    if not given:
+        faults.append("check: nothing to look at. Give a source, a target or a test.")
+    if deep_rows < 1:
+        faults.append(f"deep_rows: must be 1 or more; got {deep_rows}.")
+    if faults:
+        raise RecipeError(faults)
+    return given
 
 
 def _open_all(

@@ -24,6 +24,10 @@ LEAST_ROWS = 40
 SURE, WARNED = 0.9, 0.03
 """Least probability of another class, and share of the rows that have it, to be warned of."""
 
+TRUSTED = 0.85
+"""Share of right answers from which a judge is asked how many labels are wrong; below, most of what
+it doubts are mistakes of its own."""
+
 BETTER = 0.05
 """How much better than always saying the commonest class a judge must be to be asked."""
 
@@ -142,12 +146,17 @@ def suspected_labels(vectors: Vectors) -> list[Finding]:
             given, said.classes.tolist(), said.chances.tolist(), places.tolist(), strict=True
         )
     )
+    share = "Many of these are its own mistakes."
+    if right >= TRUSTED:
+        share = (
+            f"It puts the share of wrong labels at {percent(max(0.0, said.noise))}, its own "
+            "mistakes among them."
+        )
     sure = int((said.chances >= SURE).sum())
     return [subject.finding(
         "suspected labels",
         f"{share_of(len(places), len(kept))} labels are in doubt: {judge}, is confident of another "
-        f"class, {SURE:.0%} or more so for {sure:,}. It puts the share of wrong labels at "
-        f"{percent(max(0.0, said.noise))}; its own mistakes are among them.",
+        f"class, {SURE:.0%} or more so for {sure:,}. {share}",
         places, severity="warning" if sure >= WARNED * len(kept) else "note", details=details,
         remedy="Look at them, the surest first, and mend or leave out what is wrong.",
     )]  # fmt: skip
