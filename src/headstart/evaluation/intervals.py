@@ -168,12 +168,25 @@ def difference(ours: Scores, theirs: Scores, *, level: float = 0.95) -> Interval
     One row's worth is added to the variance, so that arms which agree on every row tested are not
     thought to agree on all (Agresti and Min 2005, Statistics in Medicine 24, 729).
     """
-    pulls = ours.pulls.mean(0) - theirs.pulls.mean(0)
-    if ours.num_seeds == theirs.num_seeds:
-        seeds = _seeds_share(ours.plus(theirs.times(-1.0)), level)
-    else:
-        seeds = _seeds_share(ours, level) + _seeds_share(theirs, level)
-    value, half = ours.mean - theirs.mean, _half(pulls, seeds, level, spare=1.0)
+    return contrast([(1.0, ours), (-1.0, theirs)], level=level)
+
+
+def contrast(parts: Sequence[tuple[float, Scores]], *, level: float = 0.95) -> Interval:
+    """Estimate a weighted sum of metrics measured on the same rows, such as a difference.
+
+    Args:
+        parts: weight and scores of each. Those with equally many seeds are paired seed by seed;
+            others are independent in their seeds.
+        level: share of intervals that shall hold the true value.
+    """
+    by_seeds: dict[int, Scores] = {}
+    for weight, scores in parts:
+        scaled, known = scores.times(weight), by_seeds.get(scores.num_seeds)
+        by_seeds[scores.num_seeds] = scaled if known is None else known.plus(scaled)
+    sums = list(by_seeds.values())
+    pulls = np.sum([scores.pulls.mean(0) for scores in sums], axis=0)
+    seeds = sum(_seeds_share(scores, level) for scores in sums)
+    value, half = sum(s.mean for s in sums), _half(pulls, seeds, level, spare=1.0)
     return Interval(value, value - half, value + half)
 
 
