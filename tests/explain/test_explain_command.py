@@ -10,9 +10,11 @@ import pytest
 import torch
 from tests.commands import Here, write_csv
 from tests.conftest import FILLER, PRODUCT, reviews
+from tests.data.layouts import MAKERS
 from tests.explain.conftest import classifier
 
 import headstart
+from headstart.data.text import Tokenizer
 from headstart.errors import DataError, UserError
 from headstart.explain import attribution
 from headstart.explain.opening import ways
@@ -176,6 +178,26 @@ def test_attention_of_a_model_that_is_no_classifier(tiny_bert, here):
     values = json.loads(done.out)
     assert values["method"] is None and values["texts"][0]["attention"][0]["rollout"]
     assert "looks at" not in here("explain", tiny_bert, TEXT, "--attention").out
+
+
+def test_attention_of_a_model_that_reads_and_writes(here, tmp_path):
+    hf = pytest.importorskip("transformers")
+    folder = MAKERS["t5"](tmp_path)
+    vocabulary = Tokenizer.open(folder).vocab_size
+    torch.manual_seed(0)
+    config = hf.T5Config(vocab_size=vocabulary, d_model=23, d_kv=5, d_ff=31, num_layers=3,
+                         num_decoder_layers=2, num_heads=3, decoder_start_token_id=0)  # fmt: skip
+    hf.T5ForConditionalGeneration(config).save_pretrained(folder)
+    done = here("explain", folder, "the cat sat", "--attention", "--json")
+    assert done.code == 0, done.err
+    parts = json.loads(done.out)["texts"][0]["attention"]
+    assert [part["kind"] for part in parts] == ["encoder", "decoder", "cross"]
+    encoder, decoder, cross = parts
+    assert cross["queries"] == decoder["keys"] and cross["keys"] == encoder["keys"]
+    weights = torch.tensor(cross["weights"])
+    assert weights.shape == (2, 3, len(cross["queries"]), len(cross["keys"]))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]), atol=1e-2, rtol=0)
+    assert cross["rollout"] is None and encoder["rollout"] is not None
 
 
 def test_attention_of_an_image(here, tmp_path):

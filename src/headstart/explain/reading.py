@@ -182,8 +182,8 @@ def _trimmed(text: str, span: tuple[int, int]) -> tuple[int, int]:
 
 
 def _shown(tokenizer: Tokenizer, text: str, token: int, span: tuple[int, int]) -> str:
-    start, end = span
-    return text[start:end] or tokenizer.decode([token], skip_special=False).strip() or "␣"
+    said = tokenizer.decode([token], skip_special=False).strip()
+    return (text[slice(*span)] or said) if said else "␣"
 
 
 def _unread(text: str, words: Sequence[Word]) -> tuple[int, int]:
