@@ -269,6 +269,8 @@ def test_faults_of_what_is_given_are_told_together(run):
     assert len(caught.value.faults) >= 2
     with pytest.raises(DataError, match="no text was given"):
         model.explain([])
+    with pytest.raises(DataError, match="Pairs of texts cannot be explained"):
+        model.explain([("a plot", "a film")])
     with pytest.raises(UserError, match="names of their own"):
         model.explain(TEXT, before={"model": model})
 

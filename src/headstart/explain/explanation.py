@@ -9,6 +9,7 @@ import numpy as np
 
 from headstart.data.batches import derive_seed
 from headstart.data.examples import Examples
+from headstart.data.pairs import Pair
 from headstart.errors import DataError, UserError
 from headstart.explain.attribution import AUTO, METHODS, attribute, candidates, check_method
 from headstart.explain.change import layers, rounded, seen_before
@@ -93,8 +94,23 @@ def explain(
         raise UserError(f"before: models need names of their own; got {', '.join(names)}.")
     if not texts and not (asked.words is not None and len(asked.words)):
         raise DataError("explain: no text was given. Give one, or a file of them.")
+    _check_texts(texts, asked)
     task = _Task(Subject(trained, name), asked, progress or Silent())
     return task.run(texts, rows)
+
+
+def _check_texts(texts: Sequence[str], asked: Asked) -> None:
+    """Whether all that is given is single texts."""
+    faults = [
+        f"text {number}: must be a string; got {text!r}. Pairs of texts cannot be explained."
+        for number, text in enumerate(texts, 1)
+        if not isinstance(text, str) or isinstance(text, Pair)
+    ]
+    for rows in (asked.train, asked.words):
+        if rows is not None and len(rows) and isinstance(rows.texts[0], Pair):
+            faults.append(f"{rows.name}: holds pairs of texts, which cannot be explained.")
+    if faults:
+        raise DataError(faults)
 
 
 class _Task:
