@@ -9,7 +9,6 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from headstart.data.tokens import Tokens
 from headstart.models.checkpoint import Checkpoint
 from headstart.models.network import POOLS, Network
 from headstart.recipe import Stage
-from headstart.training.footprint import footprint
+from headstart.training.footprint import footprint, free_bytes
 from headstart.training.inference import best_device
 from headstart.training.precision import choose_precision
 
@@ -138,18 +137,6 @@ def _seconds(stage: Stage, tokens: Mapping[str, Tokens], rate: float) -> float:
     if stage.steps is not None:
         return stage.steps * stage.batch_tokens / rate
     return total * (stage.epochs or 0.0) / rate
-
-
-def free_bytes() -> int | None:
-    """Free memory of the device that would train; None where the system does not tell."""
-    if best_device().type == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    info = Path("/proc/meminfo")
-    if not info.exists():
-        return None
-    lines = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
-    available = lines.get("MemAvailable", "").split()
-    return int(available[0]) * 1024 if available else None
 
 
 def memory_finding(cost: Cost, name: str) -> list[Finding]:

@@ -231,12 +231,29 @@ def _inner_faults(
             re.compile(word)
         except re.error as error:
             yield f"{where}: {word!r} is not a regular expression: {error}."
-    train, added = stage.get("train", "all"), [word for word in words if _lora(word)]
-    if added and isinstance(train, str) and adapter_of(train) and train not in added:
-        yield f"{where}: {added[0]!r} does not go with train = {train!r}. Give both the same."
+    yield from _adapter_faults(place, stage, [word for word in words if _lora(word)])
     moving = [word for word in words if word != "head"] or objective.get("kind") == "reptile"
     if stage.get("recompute") and moving:
         yield f"{place}.recompute: cannot be where a backbone moves inside episodes. Leave it out."
+
+
+def _adapter_faults(place: str, stage: Mapping[str, Any], inner: list[str]) -> Iterator[str]:
+    """What a stage adds to its backbone must be what moves inside, or at least be mergeable."""
+    train = stage.get("train", "all")
+    words = [train] if isinstance(train, str) else list(train) if isinstance(train, Mapping) else []
+    added = [str(word) for word in words if adapter_of(str(word)) is not None]
+    if "kind" in words:
+        added = [str(train["kind"])]
+    for word in added:
+        if word.partition(":")[0] != "lora":
+            yield f"{place}.train: {word!r} cannot be merged after episodes. Use lora:8."
+        elif inner and word not in inner:
+            yield (
+                f"{place}.objective.inner: {inner[0]!r} does not go with {word!r} in train. Give "
+                "both the same word."
+            )
+    if len(inner) > 1:
+        yield f"{place}.objective.inner: one thing may be added, not {' and '.join(inner)}."
 
 
 def _lora(word: str) -> bool:

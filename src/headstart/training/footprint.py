@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from headstart.nn.patches import PatchLayout
 from headstart.nn.ragged import Layout, Ragged
 from headstart.recipe import Stage
 from headstart.training.features import frozen_depth
+from headstart.training.inference import best_device
 from headstart.training.trainable import freeze, groups
 
 WAYS = {"full": "all", "LoRA": "lora:8", "head": "head"}
@@ -103,3 +105,15 @@ def _saved(network: Network, length: int) -> int:
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             network.suffix(start, depth)
     return sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in own)
+
+
+def free_bytes() -> int | None:
+    """Free memory of the device that would train; None where the system does not tell."""
+    if best_device().type == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    info = Path("/proc/meminfo")
+    if not info.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+    available = lines.get("MemAvailable", "").split()
+    return int(available[0]) * 1024 if available else None

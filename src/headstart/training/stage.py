@@ -15,8 +15,10 @@ from filelock import FileLock, Timeout
 from headstart.data.atomic import full_disk_is_a_user_error
 from headstart.data.examples import Examples
 from headstart.recipe import Recipe, Regress, Several, Stage, reads_labels
+from headstart.recipe.objectives import Episodic
 from headstart.training.bound import Bound, Given
 from headstart.training.kept import StageResult, code_digest, found, provenance
+from headstart.training.meta import MetaStage
 from headstart.training.multitask import MultiTaskStage
 from headstart.training.pretraining import PretrainingStage
 from headstart.training.progress import Progress
@@ -27,6 +29,8 @@ from headstart.training.supervised import SupervisedStage
 
 def kind_of(stage: Stage) -> type[Bound]:
     """What trains a stage."""
+    if isinstance(stage.objective, Episodic):
+        return MetaStage
     if isinstance(stage.task, Several | Regress):
         return MultiTaskStage
     return SupervisedStage if reads_labels(stage.task) else PretrainingStage
