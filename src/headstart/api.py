@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from headstart.speaking import Generator
     from headstart.training.progress import Progress
     from headstart.verdict.compare import Comparison
+    from headstart.training.stage import Workshop
     from headstart.verdict.judge import Verdict
+    from headstart.verdict.running import Pretraining
 
 Columns = str | Mapping[str, str] | None
 """A column name for all data sets, or one for each: {"source": "review", "target": "text"}."""
@@ -163,8 +165,11 @@ def run(
     profile: bool = False,
     command: str | None = None,
     progress: Progress | bool = True,
-) -> Verdict:
+) -> Verdict | Pretraining:
     """Train the stages of a recipe and judge the model after each.
+
+    A recipe whose last stage reads no labels leaves a backbone instead, and tells what texts that
+    it was not trained on cost before and after.
 
     Args:
         recipe: a recipe, its values, or the path of its TOML file.
@@ -180,6 +185,7 @@ def run(
     from headstart.training.stage import Workshop
     from headstart.verdict.compare import run_recipe
     from headstart.verdict.rows import describe, read_rows
+    from headstart.verdict.running import check_start, ends_unlabelled
 
     if isinstance(recipe, Mapping):
         recipe = Recipe.from_values(recipe)
@@ -187,12 +193,33 @@ def run(
         recipe = Recipe.from_toml(recipe)
     shop = Workshop(_progress(progress))
     with _held(out) as folder, _profiled(profile, folder, shop.progress):
-        shop.checkpoint(recipe.backbone)
+        check_start(recipe, shop)
+        if ends_unlabelled(recipe):
+            return _pretrain(recipe, data, shop, folder, command or _python_call("run"))
         rows = read_rows(recipe, data)
         for line in describe(rows):
             shop.progress.say(line)
         comparison = run_recipe(recipe, rows, shop)
         return _leave(comparison, folder, command or _python_call("run"))
+
+
+def _pretrain(
+    recipe: Recipe,
+    data: Mapping[str, Any] | None,
+    shop: Workshop,
+    folder: Path | None,
+    command: str,
+) -> Pretraining:
+    """Train a recipe that ends without labels, and write what it leaves behind."""
+    from dataclasses import replace
+
+    from headstart.verdict.running import leave, pretrain, read_texts
+
+    result = pretrain(recipe, read_texts(recipe, data), shop)
+    result = replace(result, values=result.values | {"command": command}, folder=folder)
+    if folder is not None:
+        leave(result, folder, recipe.backbone)
+    return result
 
 
 def _data(

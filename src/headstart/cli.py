@@ -21,7 +21,7 @@ from headstart.commands.generate import generate_command
 from headstart.commands.models import models_command
 from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, option
 from headstart.commands.rank import rank_command
-from headstart.commands.showing import show
+from headstart.commands.showing import show, show_pretraining
 from headstart.commands.transfer import transfer_command
 from headstart.errors import (
     HeadstartError,
@@ -103,9 +103,13 @@ def run_command(
         _check(Recipe.from_toml(recipe), recipe, json)
         return
     from headstart.api import command_line, run
+    from headstart.verdict.running import Pretraining
 
-    verdict = run(recipe, out=out, profile=profile, command=command_line(sys.argv[1:]))
-    show(verdict, json)
+    result = run(recipe, out=out, profile=profile, command=command_line(sys.argv[1:]))
+    if isinstance(result, Pretraining):
+        show_pretraining(result, json)
+    else:
+        show(result, json)
 
 
 def _check(recipe: Recipe, path: Path, json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headstart.verdict.judge import Verdict
+    from headstart.verdict.running import Pretraining
 
 
 def show(verdict: Verdict, json: bool, then: str | None = None) -> None:
@@ -36,6 +37,35 @@ def show(verdict: Verdict, json: bool, then: str | None = None) -> None:
         print(f"  {place:<32}  {what}")
     folder = shown(verdict.folder)
     print(then or f'\nNext:\n  headstart predict {shlex.quote(folder)} "a text of yours"')
+
+
+def show_pretraining(result: Pretraining, json: bool) -> None:
+    """Print what a recipe that ends without labels left: its JSON, or a line for each stage.
+
+    Args:
+        result: with its folder.
+        json: whether to print verdict.json instead.
+    """
+    if json:
+        print(result.to_json(), end="")
+        return
+    from headstart.report.pretraining import pretraining_table
+
+    print(pretraining_table(result.values))
+    assert result.folder is not None, "every command has an output folder"
+    print()
+    for name, what in (("model/", "the backbone, a checkpoint to begin with"),
+                       ("verdict.json", "these figures, for machines"),
+                       ("recipe.toml", "to run again or change")):  # fmt: skip
+        place = f"{shown(result.folder / name)}{'/' if name.endswith('/') else ''}"
+        print(f"  {place:<32}  {what}")
+    model = shlex.quote(shown(result.folder / "model"))
+    then = (
+        f'headstart generate {model} "a text to go on with"'
+        if result.judged and result.judged[-1]["task"] == "causal-lm"
+        else f"headstart transfer --backbone {model} --source ... --target ..."
+    )
+    print(f"\nNext:\n  {then}")
 
 
 def shown(path: Path) -> str:
