@@ -81,6 +81,7 @@ def transfer(
     labels: int | None = None,
     seeds: int | None = None,
     folds: int | None = None,
+    budget: str | float | None = None,
     out: str | Path | None = None,
     profile: bool = False,
     command: str | None = None,
@@ -110,6 +111,8 @@ def transfer(
         folds: without test rows: parts of the target that judge in turn, each by models trained on
             the others; 0 holds out a fifth instead. Default: 3 or 5 folds below 2,000 rows where
             all labels are trained on, else 0.
+        budget: time that the search may take, as "90s", "10m", "2h" or seconds: cheap ways first,
+            then up to 5 seeds (or `seeds`) of those that are still in the race.
         out: output folder. Default: nothing is written outside the cache.
         profile: tell where the time went, and leave profile.txt and trace.json in `out`.
         command: how this run was asked for, as the report shows it.
@@ -120,12 +123,15 @@ def transfer(
     """
     from headstart.training.stage import Workshop
     from headstart.verdict.arms import adapt_stage, build_arms
+    from headstart.verdict.budget import Budget, parse_duration
     from headstart.verdict.compare import compare_arms
     from headstart.verdict.plan import Asked, num_seeds, plan
     from headstart.verdict.rows import check_classes, describe, read_rows
 
+    limit = None if budget is None else Budget(parse_duration(budget))
     asked = Asked(arms, labels, seeds, folds, tests=test is not None,
-                  unlabelled=unlabelled is not None)  # fmt: skip
+                  unlabelled=unlabelled is not None,
+                  budget=None if limit is None else limit.seconds)  # fmt: skip
     others = {"target": target, "test": test, "unlabelled": unlabelled}
     given, planned = plan(asked, source, others)
     maps = dict.fromkeys(others, target_map)
@@ -153,7 +159,7 @@ def transfer(
         adapt = adapt_stage(rows.num_texts, asked.unlabelled)
         built = build_arms(planned.names, common, labels=available, label_limit=labels,
                            seeds=repeats, adapt=adapt)  # fmt: skip
-        comparison = compare_arms(built, rows, shop)
+        comparison = compare_arms(built, rows, shop, limit)
         return _leave(comparison, folder, command or _python_call("transfer", backbone=backbone))
 
 
@@ -311,6 +317,7 @@ def _keep_model(comparison: Comparison, verdict: Verdict, place: Path) -> None:
 
     model = open_trained(comparison.winner.folder)
     model.provenance |= {"verdict": verdict.arm(verdict.winner), "sentence": verdict.sentence}
+    model.provenance["calibration"] = verdict.values["calibration"]["temperature"]
     texts = [mistake["text"] for mistake in verdict.values["mistakes"]] or ["a", "b c"]
     with folder_atomically(place) as fresh:
         save_trained(model, fresh, texts)

@@ -29,6 +29,10 @@ LABELS = option("N", "Train on N target rows only, drawn by seed: what would few
 FOLDS = option("K", "Without --test: judge each row of the target by models trained on the other "
              "folds; 0 holds out a fifth instead. Default: 3 or 5 below 2,000 rows, unless "
              "--labels leaves rows to judge by.", min=0)  # fmt: skip
+BUDGET = option("TIME", "Keep the search within a time, such as 10m: cheap ways first, hopeless "
+                "ones stopped, then more seeds.")  # fmt: skip
+UNLABELLED = option("FILE|DIR", "More texts like the target's, without labels, for the ways that "
+                    "begin with adapt.")  # fmt: skip
 POOLING = option("HOW", "How tokens become one vector: auto (what the checkpoint says), cls, mean, "
                "last (for decoders), or family (the head that transformers gives its "
                "classifiers).")  # fmt: skip
@@ -40,6 +44,7 @@ def transfer_command(
     source: Annotated[list[str], SOURCE],
     target: Annotated[str, TARGET],
     test: Annotated[str | None, TEST] = None,
+    unlabelled: Annotated[str | None, UNLABELLED] = None,
     text: Annotated[str | None, TEXT] = None,
     label: Annotated[str | None, LABEL] = None,
     source_map: Annotated[str | None, SOURCE_MAP] = None,
@@ -49,6 +54,7 @@ def transfer_command(
     labels: Annotated[int | None, LABELS] = None,
     seeds: Annotated[int | None, SEEDS] = None,
     folds: Annotated[int | None, FOLDS] = None,
+    budget: Annotated[str | None, BUDGET] = None,
     pooling: Annotated[str, POOLING] = "auto",
     max_length: Annotated[int | None, MAX_LENGTH] = None,
     out: Annotated[Path, OUT] = Path("runs/transfer"),
@@ -65,8 +71,14 @@ def transfer_command(
       source          an encoder trained on the source alone
       source+target   on the source; then on the target, first the head with
                       the encoder frozen, then everything
-      random          as target, from random weights: what the pre-training
-                      was worth; only on demand
+
+    And on demand:
+
+      random                as target, from random weights: what the
+                            pre-training was worth
+      joint                 source and target at once, then the target
+      adapt+target,         first the target's own texts, unlabelled, words
+      adapt+source+target   of which are hidden and guessed; then as above
 
     Which of them is kept is chosen inside the training rows; the rows that
     judge never choose. verdict.json, report.html, recipe.toml and the best
@@ -82,11 +94,11 @@ def transfer_command(
     """
     from headstart.api import command_line, transfer
 
-    verdict = transfer(source, target, test=test, text=columns("--text", text),
-                       label=columns("--label", label),
+    verdict = transfer(source, target, test=test, unlabelled=unlabelled,
+                       text=columns("--text", text), label=columns("--label", label),
                        source_map=pairs("--source-map", source_map),
                        target_map=pairs("--target-map", target_map),
                        backbone=backbone, arms=arms, labels=labels, seeds=seeds, folds=folds,
-                       pooling=pooling, max_length=max_length, out=out, profile=profile,
-                       command=command_line(sys.argv[1:]))  # fmt: skip
+                       budget=budget, pooling=pooling, max_length=max_length, out=out,
+                       profile=profile, command=command_line(sys.argv[1:]))  # fmt: skip
     show(verdict, json)

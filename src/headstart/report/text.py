@@ -72,6 +72,9 @@ def _told(verdict: Mapping[str, Any]) -> Iterator[str]:
             f"The winner was chosen by cross-validation on {chosen['rows']:,} labelled training "
             "rows, not by the rows that judge."
         )
+    for stop in (verdict["budget"] or {"stopped": ()})["stopped"]:
+        seeds = f"after {stop['seeds']} seeds" if stop["seeds"] > 1 else "after one seed"
+        yield f"{stop['title']}: stopped {seeds if stop['seeds'] else 'unfinished'}: {stop['why']}."
     for arm in verdict["arms"]:
         if arm.get("restarts") or arm.get("collapsed"):
             runs = f"{arm['restarts']} restarted" if arm["restarts"] else ""

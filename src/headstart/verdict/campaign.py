@@ -10,7 +10,7 @@ Shapes: N judged rows, M rows trained on, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from headstart.data.batches import derive_seed
 from headstart.training.kept import StageResult
 from headstart.training.stage import Workshop
 from headstart.verdict.arms import Arm
+from headstart.verdict.budget import unlimited
 from headstart.verdict.folds import assign, choice_folds
 from headstart.verdict.results import ArmResult
 from headstart.verdict.rows import Part, Rows
@@ -41,7 +42,6 @@ class Standing:
         trials: all trainings.
         stages: finished stages that are kept, by seed.
         labels: target rows that the judged models were trained on.
-        stopped: why no more is done for it; empty while it is in the race.
     """
 
     judged: list[Tensor] = field(default_factory=list)
@@ -49,7 +49,6 @@ class Standing:
     trials: list[Trial] = field(default_factory=list)
     stages: list[tuple[StageResult, ...]] = field(default_factory=list)
     labels: int = 0
-    stopped: str = ""
 
     def seconds(self) -> float:
         """Mean time of a training."""
@@ -64,25 +63,33 @@ class Campaign:
         rows: what is trained on and judged by.
         shop: trains and keeps stages.
         classes: the C class names.
+        check: called before each piece of work; may raise.
+        every_seed: whether all seeds are cross-validated rather than the first alone.
     """
 
     def __init__(
-        self, arms: Sequence[Arm], rows: Rows, shop: Workshop, classes: tuple[str, ...]
+        self,
+        arms: Sequence[Arm],
+        rows: Rows,
+        shop: Workshop,
+        classes: tuple[str, ...],
+        *,
+        check: Callable[[], None] = unlimited,
+        every_seed: bool = False,
     ) -> None:
         self.arms, self.rows, self.shop = tuple(arms), rows, shop
-        self.trainer = Trainer(shop, rows, classes)
+        self.trainer, self.every_seed = Trainer(shop, rows, classes, check), every_seed
         self.standing = {arm.name: Standing() for arm in arms}
         self.judged = Part(rows.test)
 
     def seed(self, arm: Arm, seed: int) -> None:
-        """Train and judge one seed of an arm, and what the choice needs of it."""
+        """Train and judge one seed of an arm, and what the choice needs of it; all or nothing."""
         standing = self.standing[arm.name]
         if self.rows.folds and arm.uses_target:
             self._repeat(arm, standing, seed)
             return
         target = self.target(arm, seed)
-        if seed == 0 and len(self.arms) > 1:
-            self._cross_validate(arm, standing)
+        chosen = self._cross_validated(arm, seed) if self.choosing(seed) else None
         if arm.uses_target and len(arm.recipes) > 1:
             self.shop.progress.say(f"{arm.title}, seed {seed + 1} of {len(arm.recipes)}")
         trial = self.trainer.final(arm, arm.recipes[seed], target, self.judged)
@@ -91,11 +98,14 @@ class Campaign:
         standing.stages.append(trial.stages)
         standing.labels = 0 if target is None else len(target)
         if self.rows.folds:
-            standing.unseen.append(trial.logits)
+            chosen = trial.logits
         elif target is None and len(self.arms) > 1:
-            labelled = self.labelled(arm)
-            model = trial.stages[-1]
-            standing.unseen.append(self.trainer.answers_of(model, labelled.rows))
+            chosen = self.trainer.answers_of(trial.stages[-1], self.labelled(arm).rows)
+        standing.unseen += [] if chosen is None else [chosen]
+
+    def choosing(self, seed: int) -> bool:
+        """Whether a seed is cross-validated: the first, and all where more is known by more."""
+        return len(self.arms) > 1 and (seed == 0 or self.every_seed)
 
     def labelled(self, arm: Arm) -> Part:
         """The rows that the choice goes by: those of the first seed."""
@@ -140,22 +150,24 @@ class Campaign:
             sources=arm.sources,
         )
 
-    def _cross_validate(self, arm: Arm, standing: Standing) -> None:
-        """Answers of an arm for the labelled rows, each by a model that did not see it."""
+    def _cross_validated(self, arm: Arm, seed: int) -> Tensor | None:
+        """(M, C) answers for the first seed's labelled rows, each by a model that did not see it.
+
+        None where there are too few rows, or the arm is trained on none of them.
+        """
         part = self.target(arm, 0)
         if part is None:
-            return
+            return None
         held = self.choice_parts(part)
         answers = torch.full((len(part), len(self.trainer.classes)), torch.nan)
         for number, places in enumerate(held, start=1):
             rest = np.setdiff1d(np.arange(len(part)), places)
             title = f"{arm.title}, choice {number}/{len(held)}"
             trial = self.trainer.passing(
-                arm, arm.recipes[0], part.take(rest), part.take(places), title
+                arm, arm.recipes[seed], part.take(rest), part.take(places), title
             )
             answers[torch.from_numpy(places)] = trial.logits
-        if held:
-            standing.unseen.append(answers)
+        return answers if held else None
 
     def choice_parts(self, part: Part) -> list[np.ndarray]:
         """Places, among rows that are trained on, to hold out in turn; the same for all arms."""
@@ -166,7 +178,7 @@ class Campaign:
     def _repeat(self, arm: Arm, standing: Standing, seed: int) -> None:
         """Judge every row of the target by a model that did not see it."""
         fold, whole = self.folds(seed), self.judged
-        answers = torch.empty(len(whole), len(self.trainer.classes))
+        answers, trials = torch.empty(len(whole), len(self.trainer.classes)), []
         repeat = f", repeat {seed + 1}/{len(arm.recipes)}" if len(arm.recipes) > 1 else ""
         for number in range(self.rows.folds):
             held, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
@@ -174,8 +186,9 @@ class Campaign:
             recipe = arm.recipes[seed]
             trial = self.trainer.passing(arm, recipe, whole.take(rest), whole.take(held), title)
             answers[torch.from_numpy(held)] = trial.logits
-            standing.trials.append(trial)
+            trials.append(trial)
             standing.labels = len(rest)
+        standing.trials += trials
         standing.judged.append(answers)
         standing.unseen.append(answers)
 

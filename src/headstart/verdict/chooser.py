@@ -56,6 +56,7 @@ class Chooser:
         )
         self.answers: dict[str, np.ndarray] = {}
         self.truth = np.empty(0, dtype=np.int64)
+        self.places = np.empty(0, dtype=np.int64)
         self._look(classes)
 
     def _look(self, classes: tuple[str, ...]) -> None:
@@ -69,12 +70,20 @@ class Chooser:
         else:
             part = self.campaign.labelled(self.arms[0])
             rows, held = part.rows, self.campaign.choice_parts(part)
-            places = np.concatenate(held) if held else np.empty(0, dtype=np.int64)
+            places = np.concatenate(held) if held else self.places
+        self.places = places
         self.truth = codes_of(rows, classes)[places]
         self.answers = {
             name: torch.stack(logits).argmax(-1).numpy()[:, places]
             for name, logits in unseen.items()
         }
+
+    def logits(self, name: str) -> np.ndarray:
+        """(S, M, C) what an arm says of the rows that choose; M is 0 where there are none."""
+        if not len(self.truth):
+            return np.empty((1, 0, 0))
+        found = torch.stack(self.campaign.standing[name].unseen).double().numpy()
+        return np.asarray(found[:, self.places])
 
     def choose(self, names: Sequence[str]) -> Choice | None:
         """The best of some arms; None where there is nothing to choose by."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from headstart.data.findings import contradictions, length_findings
 from headstart.data.text import Tokenizer
 from headstart.recipe import Recipe, reads_labels
@@ -14,6 +16,7 @@ from headstart.training.kept import StageResult
 from headstart.training.model import open_trained, versions
 from headstart.training.stage import Workshop
 from headstart.verdict.arms import Arm
+from headstart.verdict.budget import Budget
 from headstart.verdict.campaign import Campaign, protocol
 from headstart.verdict.choose import LAST_RULE
 from headstart.verdict.chooser import Chooser
@@ -27,6 +30,8 @@ from headstart.verdict.results import (
     machine,
 )
 from headstart.verdict.rows import Rows, last_labelled
+from headstart.verdict.search import train_all, train_within
+from headstart.verdict.sureness import sureness
 from headstart.verdict.trials import Trainer
 
 
@@ -164,34 +169,45 @@ class Comparer:
         }
 
 
-def compare_arms(arms: Sequence[Arm], rows: Rows, shop: Workshop) -> Comparison:
-    """Train all arms and give the verdict."""
+def compare_arms(
+    arms: Sequence[Arm], rows: Rows, shop: Workshop, budget: Budget | None = None
+) -> Comparison:
+    """Train all arms, or what the budget allows, and give the verdict."""
     classes = rows.train["target"].classes
     comparer = Comparer(shop, rows, classes)
     comparer.survey(arms[0].recipes[0])
-    campaign = Campaign(arms, rows, shop, classes)
-    for arm in arms:
-        for seed in range(len(arm.recipes)):
-            campaign.seed(arm, seed)
-    return _verdict(comparer, campaign)
+    if budget is None:
+        campaign = Campaign(arms, rows, shop, classes)
+        train_all(campaign)
+    else:
+        campaign = Campaign(arms, rows, shop, classes, check=budget.check, every_seed=True)
+        train_within(campaign, budget, classes)
+    return _verdict(comparer, campaign, budget)
 
 
-def _verdict(comparer: Comparer, campaign: Campaign) -> Comparison:
+def _verdict(comparer: Comparer, campaign: Campaign, budget: Budget | None) -> Comparison:
     """Choose, judge and keep."""
     chooser = Chooser(campaign, comparer.classes)
-    results = [campaign.result(arm) for arm in chooser.arms]
+    results = {arm.name: campaign.result(arm) for arm in chooser.arms}
     found = chooser.chosen()
-    if found.with_source and harmful_source(results, comparer.truth, found.with_source):
+    listed = list(results.values())
+    if found.with_source and harmful_source(listed, comparer.truth, found.with_source):
         found = chooser.chosen(harmful=True)
     arm = next(arm for arm in campaign.arms if arm.name == found.kept)
+    if budget is not None:
+        budget.open = False  # time was kept in reserve for this
     campaign.keep(arm)
-    listed = [campaign.result(a) for a in campaign.arms if campaign.standing[a.name].judged]
+    judged = np.stack([logits.double().numpy() for logits in results[arm.name].logits])
+    fold = campaign.folds(0) if campaign.rows.folds and arm.uses_target else None
+    sure = sureness(judged, comparer.truth, chooser.logits(arm.name), chooser.truth, fold)
+    more = {"chosen_by": found.values, "protocol": protocol(campaign), **sure}
+    more["budget"] = budget.values() if budget else None
     return comparer.conclude(
-        listed,
+        [campaign.result(a) for a in campaign.arms if campaign.standing[a.name].judged],
         arm.recipes[0],
         found.kept,
         with_source=found.with_source,
-        more={"chosen_by": found.values, "protocol": protocol(campaign)},
+        more=more,
     )
 
 
@@ -204,7 +220,11 @@ def run_recipe(recipe: Recipe, rows: Rows, shop: Workshop) -> Comparison:
     comparer = Comparer(shop, rows, classes)
     comparer.survey(recipe)
     results = comparer.after_each_stage(recipe)
+    judged = np.stack([logits.double().numpy() for logits in results[-1].logits])
+    none = np.empty((1, 0, len(classes)))
     more = {
+        **sureness(judged, comparer.truth, none, np.empty(0, dtype=np.int64)),
+        "budget": None,
         "chosen_by": {
             "rule": LAST_RULE,
             "rows": 0,

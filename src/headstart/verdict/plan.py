@@ -9,6 +9,7 @@ from typing import Any
 from headstart.errors import RecipeError
 from headstart.recipe import Stage
 from headstart.verdict.arms import DEFAULT_ARMS, adapt_stage, expanded, parse_arms, stages_of
+from headstart.verdict.budget import MOST_SEEDS
 from headstart.verdict.rows import Rows
 from headstart.verdict.sources import named_sources
 
@@ -32,6 +33,7 @@ class Asked:
         folds: parts of the target that judge in turn; None for the default.
         tests: whether test rows are given.
         unlabelled: whether more texts are given.
+        budget: seconds that the search may take; None for all that is asked.
     """
 
     arms: str | Sequence[str] | None
@@ -40,6 +42,7 @@ class Asked:
     folds: int | None
     tests: bool
     unlabelled: bool = False
+    budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def plan(asked: Asked, source: Any, others: Mapping[str, Any]) -> tuple[dict[str
     if faults:
         raise RecipeError(faults)
     there = expanded(tuple(sources))
+    if all(there[arm][0] == "tfidf" for arm in names):
+        raise RecipeError("arms: tfidf alone leaves no model to keep. Add frozen or target.")
     ways = {there[arm][0] for arm in names}
     used = dict.fromkeys(name for arm in names for name in there[arm][1])
     adapts = any(way.startswith("adapt") for way in ways)
@@ -123,4 +128,6 @@ def num_seeds(asked: Asked, rows: Rows) -> int:
     """How often what is trained on the target is repeated."""
     if asked.seeds is not None:
         return asked.seeds
+    if asked.budget is not None:
+        return MOST_SEEDS
     return FEW_REPEATS if rows.folds and len(rows.test) <= FEW else 1

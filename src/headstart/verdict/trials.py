@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ from headstart.training.stage import Workshop
 from headstart.verdict.answers import kept
 from headstart.verdict.arms import Arm
 from headstart.verdict.baselines import Terms, fit_linear
+from headstart.verdict.budget import unlimited
 from headstart.verdict.collapse import RESTARTS, again, collapsed, learns_all
 from headstart.verdict.made import frozen_model, has_bias, random_backbone
 from headstart.verdict.rows import Part, Rows
@@ -73,6 +74,22 @@ class Muted:
         """Drop the message."""
 
 
+class WithoutRepeats:
+    """Passes on all but that a stage was found again: it is found at every further stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def bar(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
+        """Open a bar."""
+        return self.progress.bar(title, total, done)
+
+    def say(self, message: str) -> None:
+        """Write one line, unless it says what was said before."""
+        if not message.endswith("trained before, reused"):
+            self.progress.say(message)
+
+
 class Trainer:
     """Trains arms on rows of the target.
 
@@ -80,10 +97,17 @@ class Trainer:
         shop: trains and keeps stages.
         rows: what may be trained on.
         classes: the C class names, in the order of the logits.
+        check: called before each stage and each other piece of work; may raise.
     """
 
-    def __init__(self, shop: Workshop, rows: Rows, classes: tuple[str, ...]) -> None:
-        self.shop, self.rows, self.classes = shop, rows, classes
+    def __init__(
+        self,
+        shop: Workshop,
+        rows: Rows,
+        classes: tuple[str, ...],
+        check: Callable[[], None] = unlimited,
+    ) -> None:
+        self.shop, self.rows, self.classes, self.check = shop, rows, classes, check
         self._hopeless: set[str] = set()
 
     def final(
@@ -98,6 +122,7 @@ class Trainer:
             judged: M rows to answer.
             keep: whether the model is wanted; stages are kept in any case.
         """
+        self.check()
         if arm.kind == "tfidf":
             assert target is not None
             return self._terms(target, judged)
@@ -160,7 +185,7 @@ class Trainer:
         if arm.way == "random":
             folder = random_backbone(self.shop, recipe, self.classes)
             recipe = recipe.model_copy(update={"backbone": folder})
-        results = self.shop.run(recipe, data)
+        results = self._run(recipe, data)
         restarts, first = 0, self._collapsed(recipe, results, data)
         while first is not None and restarts < RESTARTS and arm.name not in self._hopeless:
             restarts += 1
@@ -169,7 +194,7 @@ class Trainer:
                 f"from another seed, {restarts} of {RESTARTS}"
             )
             other = again(recipe, first, restarts)
-            results = self.shop.run(other, data)
+            results = self._run(other, data)
             first = self._collapsed(other, results, data)
         if first is not None:
             self._hopeless.add(arm.name)  # it is not the seed
@@ -177,6 +202,18 @@ class Trainer:
         logits = self.answers(model, judged.rows, f"{results[-1].record['name']}, test rows")
         seconds = sum(result.record["seconds"] for result in results)
         return Trial(logits, tuple(results), seconds, restarts, first is not None)
+
+    def _run(self, recipe: Recipe, data: dict[str, Examples]) -> list[StageResult]:
+        """All stages; where time counts, one by one, with a look at it before each."""
+        if self.check is unlimited:
+            return self.shop.run(recipe, data)
+        for number in range(1, len(recipe.stage)):
+            before = recipe.model_copy(update={"stage": recipe.stage[:number]})
+            with self._without_repeats():
+                self.shop.run(before, data)
+            self.check()
+        with self._without_repeats():
+            return self.shop.run(recipe, data)
 
     def _collapsed(
         self, recipe: Recipe, results: list[StageResult], data: dict[str, Examples]
@@ -252,6 +289,14 @@ class Trainer:
             if mine and not result.reused:
                 with FileLock(result.folder.with_suffix(".lock")):
                     shutil.rmtree(result.folder, ignore_errors=True)
+
+    @contextmanager
+    def _without_repeats(self) -> Iterator[None]:
+        before, self.shop.progress = self.shop.progress, WithoutRepeats(self.shop.progress)
+        try:
+            yield
+        finally:
+            self.shop.progress = before
 
     @contextmanager
     def _muted(self, title: str) -> Iterator[None]:
