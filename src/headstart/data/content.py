@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from headstart.data.findings import Finding
@@ -113,9 +113,20 @@ def to_texts(values: list[Any]) -> Any:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (
-        isinstance(value, (float, np.floating)) and bool(value != value)
-    )  # fmt: skip
+    pandas = loaded_pandas()
+    return (
+        value is None
+        or (pandas is not None and (value is pandas.NA or value is pandas.NaT))
+        or (isinstance(value, (float, np.floating)) and bool(value != value))
+    )
+
+
+def loaded_pandas() -> Any | None:
+    """pandas, where somebody has imported it: only then can what it makes be given.
+
+    Importing it takes half a second, which who reads files should not wait for.
+    """
+    return sys.modules.get("pandas")
 
 
 def _half_characters(values: list[Any], place: Place) -> list[str]:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from headstart.data.content import Content, objects_table, to_array
+from headstart.data.content import Content, loaded_pandas, objects_table, to_array
 from headstart.data.encoding import ending
 from headstart.data.files import READERS, REMEDIES
 from headstart.data.findings import Finding
@@ -105,9 +104,10 @@ def read(source: Any, *, name: str = "data", split: str | None = None) -> Table:
 
 
 def _read_object(source: Any, name: str) -> Table:
-    if isinstance(source, pd.DataFrame):
+    pandas = loaded_pandas()
+    if pandas is not None and isinstance(source, pandas.DataFrame):
         return Table(name, _frame_table(source, name))
-    if isinstance(source, (pd.Series, np.ndarray)):
+    if isinstance(source, np.ndarray) or (pandas and isinstance(source, pandas.Series)):
         source = source.tolist()
     if hasattr(source, "features") and hasattr(source, "with_format"):
         return Table(name, _data_set_table(source, name))
@@ -236,7 +236,7 @@ def _joined(parts: list[Table], name: str) -> Table:
     return replace(Table(name, columns, findings=findings), text=first.text, label=first.label)
 
 
-def _frame_table(frame: pd.DataFrame, name: str) -> pa.Table:
+def _frame_table(frame: Any, name: str) -> pa.Table:
     """A frame; its index is left out, and rows are counted from 0, as iloc does."""
     names = [str(column) for column in frame.columns]
     twice = sorted({column for column in names if names.count(column) > 1})
