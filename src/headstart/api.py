@@ -82,6 +82,7 @@ def transfer(
     seeds: int | None = None,
     folds: int | None = None,
     budget: str | float | None = None,
+    curve: str | None = None,
     out: str | Path | None = None,
     profile: bool = False,
     command: str | None = None,
@@ -113,6 +114,8 @@ def transfer(
             all labels are trained on, else 0.
         budget: time that the search may take, as "90s", "10m", "2h" or seconds: cheap ways first,
             then up to 5 seeds (or `seeds`) of those that are still in the race.
+        curve: "frozen" draws accuracy against the number of labels, with the source and without,
+            on frozen vectors; "full" trains every point in full.
         out: output folder. Default: nothing is written outside the cache.
         profile: tell where the time went, and leave profile.txt and trace.json in `out`.
         command: how this run was asked for, as the report shows it.
@@ -125,13 +128,15 @@ def transfer(
     from headstart.verdict.arms import adapt_stage, build_arms
     from headstart.verdict.budget import Budget, parse_duration
     from headstart.verdict.compare import compare_arms
+    from headstart.verdict.curve import check_curve
     from headstart.verdict.plan import Asked, num_seeds, plan
     from headstart.verdict.rows import check_classes, describe, read_rows
 
     limit = None if budget is None else Budget(parse_duration(budget))
     asked = Asked(arms, labels, seeds, folds, tests=test is not None,
                   unlabelled=unlabelled is not None,
-                  budget=None if limit is None else limit.seconds)  # fmt: skip
+                  budget=None if limit is None else limit.seconds,
+                  curve=check_curve(curve))  # fmt: skip
     others = {"target": target, "test": test, "unlabelled": unlabelled}
     given, planned = plan(asked, source, others)
     maps = dict.fromkeys(others, target_map)
@@ -159,7 +164,7 @@ def transfer(
         adapt = adapt_stage(rows.num_texts, asked.unlabelled)
         built = build_arms(planned.names, common, labels=available, label_limit=labels,
                            seeds=repeats, adapt=adapt)  # fmt: skip
-        comparison = compare_arms(built, rows, shop, limit)
+        comparison = compare_arms(built, rows, shop, limit, check_curve(curve))
         return _leave(comparison, folder, command or _python_call("transfer", backbone=backbone))
 
 

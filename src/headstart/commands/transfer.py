@@ -31,6 +31,8 @@ FOLDS = option("K", "Without --test: judge each row of the target by models trai
              "--labels leaves rows to judge by.", min=0)  # fmt: skip
 BUDGET = option("TIME", "Keep the search within a time, such as 10m: cheap ways first, hopeless "
                 "ones stopped, then more seeds.")  # fmt: skip
+CURVE = option("HOW", "Draw accuracy against the number of labels, with the source and without: "
+               "frozen (quick, on frozen vectors) or full (every point trained).")  # fmt: skip
 UNLABELLED = option("FILE|DIR", "More texts like the target's, without labels, for the ways that "
                     "begin with adapt.")  # fmt: skip
 POOLING = option("HOW", "How tokens become one vector: auto (what the checkpoint says), cls, mean, "
@@ -55,6 +57,7 @@ def transfer_command(
     seeds: Annotated[int | None, SEEDS] = None,
     folds: Annotated[int | None, FOLDS] = None,
     budget: Annotated[str | None, BUDGET] = None,
+    curve: Annotated[str | None, CURVE] = None,
     pooling: Annotated[str, POOLING] = "auto",
     max_length: Annotated[int | None, MAX_LENGTH] = None,
     out: Annotated[Path, OUT] = Path("runs/transfer"),
@@ -99,6 +102,6 @@ def transfer_command(
                        source_map=pairs("--source-map", source_map),
                        target_map=pairs("--target-map", target_map),
                        backbone=backbone, arms=arms, labels=labels, seeds=seeds, folds=folds,
-                       budget=budget, pooling=pooling, max_length=max_length, out=out,
-                       profile=profile, command=command_line(sys.argv[1:]))  # fmt: skip
+                       budget=budget, curve=curve, pooling=pooling, max_length=max_length,
+                       out=out, profile=profile, command=command_line(sys.argv[1:]))  # fmt: skip
     show(verdict, json)

@@ -31,7 +31,9 @@ def verdict_table(verdict: Mapping[str, Any]) -> str:
         f"{accuracy:<{widths[2]}}  {f1:>{widths[3]}}  {time:>{widths[4]}}  {mark}".rstrip()
         for way, labels, accuracy, f1, time, mark in rows
     ]
-    return "\n".join([*lines, wrapped(verdict["sentence"])])
+    curve = verdict.get("curve")
+    said = [verdict["sentence"], *([curve["sentence"]] if curve and curve["sentence"] else [])]
+    return "\n".join([*lines, *map(wrapped, said)])
 
 
 def footnotes(verdict: Mapping[str, Any]) -> str:

@@ -161,3 +161,77 @@ def _coefficients(model: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     if len(weight) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return weight, bias
+
+
+def fit_from(start: Linear, vectors: Vectors, labels: Sequence[str]) -> Linear:
+    """A logistic regression of vectors (N, D) that is pulled to another one rather than to zero.
+
+    Its strength is chosen as `fit_linear` does; with strength 0 it stays where it begins.
+
+    Args:
+        start: of the sorted classes among the labels.
+        vectors: (N, D).
+        labels: N labels, of two classes at least.
+    """
+    codes = Labels.of(labels).codes.astype(np.int64)
+    features = np.asarray(vectors, dtype=np.float64)
+    spread = features.std(0)
+    spread[spread == 0] = 1.0
+    scaled, before = features / spread, start.logits(vectors)
+    strength = _shift_strength(scaled, before, codes, labels)
+    weight, bias = _shift(scaled, before, codes, strength)
+    return Linear(start.weight + weight / spread, start.bias + bias)
+
+
+def _shift_strength(
+    features: NDArray[np.float64],
+    before: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    labels: Sequence[str],
+) -> float:
+    """The strength of the least log loss in cross-validation; 0 where a class is too rare."""
+    from scipy.special import log_softmax
+    from sklearn.model_selection import StratifiedKFold
+
+    rows = draw(labels, min(SEARCH_ROWS, len(labels)), 0)[0]
+    counts = np.bincount(codes[rows])
+    folds = min(SEARCH_FOLDS, int(counts[counts > 0].min()))
+    if folds < 2:
+        return 0.0
+    strengths, losses = (0.0, *STRENGTHS), np.zeros(1 + len(STRENGTHS))
+    splits = StratifiedKFold(folds, shuffle=True, random_state=0).split(rows, codes[rows])
+    for train, held in ((rows[a], rows[b]) for a, b in splits):
+        for number, strength in enumerate(strengths):
+            weight, bias = _shift(features[train], before[train], codes[train], strength)
+            logits = before[held] + features[held] @ weight.T + bias
+            losses[number] -= log_softmax(logits, 1)[np.arange(len(held)), codes[held]].sum()
+    return strengths[int(losses.argmin())]
+
+
+def _shift(
+    features: NDArray[np.float64],
+    before: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    strength: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights (C, D) and bias (C,) to add: least strength * loss + half the squared weights."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    width, num_classes = features.shape[1], before.shape[1]
+    if strength == 0:
+        return np.zeros((num_classes, width)), np.zeros(num_classes)
+    rows, true = np.arange(len(codes)), np.eye(num_classes)[codes]
+
+    def goal(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        shift = flat.reshape(num_classes, width + 1)
+        logs = log_softmax(before + features @ shift[:, :-1].T + shift[:, -1], 1)
+        pull = strength * (np.exp(logs) - true)
+        slope = np.concatenate([pull.T @ features + shift[:, :-1], pull.sum(0)[:, None]], 1)
+        loss = -strength * logs[rows, codes].sum() + 0.5 * (shift[:, :-1] ** 2).sum()
+        return float(loss), slope.ravel()
+
+    found = minimize(goal, np.zeros(num_classes * (width + 1)), jac=True, method="L-BFGS-B",
+                     options={"maxiter": 500})  # fmt: skip
+    shift = found.x.reshape(num_classes, width + 1)
+    return shift[:, :-1], shift[:, -1]

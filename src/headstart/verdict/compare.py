@@ -12,6 +12,7 @@ import numpy as np
 from headstart.data.findings import contradictions, length_findings
 from headstart.data.text import Tokenizer
 from headstart.recipe import Recipe, reads_labels
+from headstart.recipe.objectives import Episodic
 from headstart.training.kept import StageResult
 from headstart.training.model import open_trained, versions
 from headstart.training.stage import Workshop
@@ -20,6 +21,7 @@ from headstart.verdict.budget import Budget
 from headstart.verdict.campaign import Campaign, protocol
 from headstart.verdict.choose import LAST_RULE
 from headstart.verdict.chooser import Chooser
+from headstart.verdict.curve import How, label_curve
 from headstart.verdict.judge import harmful_source, judge
 from headstart.verdict.results import (
     ArmResult,
@@ -93,9 +95,9 @@ class Comparer:
         results = []
         for number, (stage, result) in enumerate(zip(recipe.stage, stages, strict=True), start=1):
             read = [data[name] for name in stage.data_names]
-            if not reads_labels(stage.task) or {
-                label for rows in read for label in rows.classes
-            } != set(self.classes):
+            found = {label for rows in read for label in rows.classes}
+            answering = reads_labels(stage.task) and not isinstance(stage.objective, Episodic)
+            if not answering or found != set(self.classes):
                 continue
             model, done = open_trained(result.folder), tuple(stages[:number])
             logits = trainer.answers(model, self.rows.test, f"{stage.name}, test rows")
@@ -170,9 +172,21 @@ class Comparer:
 
 
 def compare_arms(
-    arms: Sequence[Arm], rows: Rows, shop: Workshop, budget: Budget | None = None
+    arms: Sequence[Arm],
+    rows: Rows,
+    shop: Workshop,
+    budget: Budget | None = None,
+    curve: How | None = None,
 ) -> Comparison:
-    """Train all arms, or what the budget allows, and give the verdict."""
+    """Train all arms, or what the budget allows, and give the verdict.
+
+    Args:
+        arms: what is compared.
+        rows: what is trained on and judged by.
+        shop: trains and keeps stages.
+        budget: the time that the search may take.
+        curve: how to draw the label curve; None draws none.
+    """
     classes = rows.train["target"].classes
     comparer = Comparer(shop, rows, classes)
     comparer.survey(arms[0].recipes[0])
@@ -182,10 +196,12 @@ def compare_arms(
     else:
         campaign = Campaign(arms, rows, shop, classes, check=budget.check, every_seed=True)
         train_within(campaign, budget, classes)
-    return _verdict(comparer, campaign, budget)
+    return _verdict(comparer, campaign, budget, curve)
 
 
-def _verdict(comparer: Comparer, campaign: Campaign, budget: Budget | None) -> Comparison:
+def _verdict(
+    comparer: Comparer, campaign: Campaign, budget: Budget | None, curve: How | None
+) -> Comparison:
     """Choose, judge and keep."""
     chooser = Chooser(campaign, comparer.classes)
     results = {arm.name: campaign.result(arm) for arm in chooser.arms}
@@ -202,6 +218,7 @@ def _verdict(comparer: Comparer, campaign: Campaign, budget: Budget | None) -> C
     sure = sureness(judged, comparer.truth, chooser.logits(arm.name), chooser.truth, fold)
     more = {"chosen_by": found.values, "protocol": protocol(campaign), **sure}
     more["budget"] = budget.values() if budget else None
+    more["curve"] = _curve(campaign, curve, found.with_source)
     return comparer.conclude(
         [campaign.result(a) for a in campaign.arms if campaign.standing[a.name].judged],
         arm.recipes[0],
@@ -209,6 +226,15 @@ def _verdict(comparer: Comparer, campaign: Campaign, budget: Budget | None) -> C
         with_source=found.with_source,
         more=more,
     )
+
+
+def _curve(campaign: Campaign, how: How | None, with_source: str | None) -> dict[str, Any] | None:
+    """The label curve of the arm that tells what the source was worth, where it is asked for."""
+    plain = [arm for arm in campaign.arms if arm.way == "source+target"]
+    arm = next((arm for arm in plain if arm.name == with_source), None)
+    if how is None or arm is None:
+        return None
+    return label_curve(campaign, how, arm, len(arm.recipes))
 
 
 def run_recipe(recipe: Recipe, rows: Rows, shop: Workshop) -> Comparison:
@@ -225,6 +251,7 @@ def run_recipe(recipe: Recipe, rows: Rows, shop: Workshop) -> Comparison:
     more = {
         **sureness(judged, comparer.truth, none, np.empty(0, dtype=np.int64)),
         "budget": None,
+        "curve": None,
         "chosen_by": {
             "rule": LAST_RULE,
             "rows": 0,

@@ -34,6 +34,7 @@ class Asked:
         tests: whether test rows are given.
         unlabelled: whether more texts are given.
         budget: seconds that the search may take; None for all that is asked.
+        curve: how the label curve is drawn; None draws none.
     """
 
     arms: str | Sequence[str] | None
@@ -43,6 +44,7 @@ class Asked:
     tests: bool
     unlabelled: bool = False
     budget: float | None = None
+    curve: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ def plan(asked: Asked, source: Any, others: Mapping[str, Any]) -> tuple[dict[str
     if all(there[arm][0] == "tfidf" for arm in names):
         raise RecipeError("arms: tfidf alone leaves no model to keep. Add frozen or target.")
     ways = {there[arm][0] for arm in names}
+    if asked.curve is not None and "source+target" not in ways:
+        raise RecipeError(
+            "curve: compares source+target with target at every number of labels. Add "
+            "source+target to arms."
+        )
     used = dict.fromkeys(name for arm in names for name in there[arm][1])
     adapts = any(way.startswith("adapt") for way in ways)
     others = {"texts": others["target"] if adapts else None} | dict(others)
