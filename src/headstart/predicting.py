@@ -11,14 +11,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeVar
 
 from headstart.answering import Model
 from headstart.api import load
 from headstart.errors import DataError, UserError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from torch import Tensor
 
     from headstart.data.examples import Examples
     from headstart.data.tokens import Tokens
@@ -40,18 +40,21 @@ def predict_to(
     text_column: str | None,
     json_lines: bool,
     out: Path | None,
+    task: str | None = None,
 ) -> None:
     """Label texts and write one row for each, as csv or JSON lines.
 
     Args:
         model_folder: what `headstart.load` opens.
         what: a table file, "-" for a text a line on standard input, or texts.
-        text_column: of the table file; guessed when unambiguous.
+        text_column: of the table file; guessed when unambiguous. Two with a comma between them are
+            of pairs.
         json_lines: JSON lines instead of csv.
         out: a file; None writes to standard output.
+        task: which of the model's several tasks.
 
     Raises:
-        CheckpointError: there is no such model.
+        CheckpointError: there is no such model or task, or a task must be named.
         DataError: the file cannot be read.
         UserError: `out` cannot be written.
     """
@@ -59,26 +62,29 @@ def predict_to(
         raise UserError(f"--out: {out} is a folder. Give a file, such as {out / 'labelled.csv'}.")
     chunks, total = _chunks(what, text_column)
     model = load(model_folder)
+    model = model if task is None else model.task(task)
+    answers = _numbers if model.gives_numbers else _labels
     with _opened(out) as file, _bar(total) as advance:
         writer = csv.writer(file, lineterminator="\n")
         if not json_lines:
-            writer.writerow(["text", "label", "probability"])
+            names = ["number"] if model.gives_numbers else ["label", "probability"]
+            writer.writerow(["text", *(["second"] if model.reads_pairs else []), *names])
             file.flush()
-        for texts, probabilities in _answered(model, chunks, ahead=total is not None):
-            for text, label, probability in _rows(texts, probabilities, model.classes):
+        for texts, logits in _answered(model, chunks, ahead=total is not None):
+            for text, row in zip(texts, answers(model, logits), strict=True):
+                shown = _texts_of(text) | row
                 if json_lines:
-                    row = {"text": text, "label": label, "probability": probability}
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    file.write(json.dumps(shown, ensure_ascii=False) + "\n")
                 else:
-                    writer.writerow([text, label, f"{probability:.6f}"])
+                    writer.writerow(_cell(value) for value in shown.values())
             file.flush()
             advance(len(texts))
 
 
 def _answered(
     model: Model, chunks: Iterable[list[str]], *, ahead: bool
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Each list of texts with its (N, C) probabilities.
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Each list of texts with what the network gives for it, (N, C).
 
     Args:
         ahead: tokenise the next texts meanwhile; not where they are waited for.
@@ -86,24 +92,40 @@ def _answered(
     from headstart.data.ahead import Ahead
     from headstart.training.progress import Silent
 
-    trained = model._trained  # tokens made before they are asked for are no one else's concern
+    asked = model._asked  # tokens made before they are asked for are no one else's concern
 
     def encode(texts: list[str]) -> tuple[list[str], Tokens]:
-        return texts, trained.tokenizer.encode(texts, trained.max_length)
+        return texts, asked.encode(texts)
 
     encoded = map(encode, chunks)
     with Ahead(encoded) if ahead else nullcontext(encoded) as arriving:
         for texts, tokens in arriving:
-            yield texts, trained.logits_of(tokens, Silent(), "predict").softmax(-1).numpy()
+            yield texts, asked.logits_of(tokens, Silent(), "predict")
 
 
-def _rows(
-    texts: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]
-) -> Iterator[tuple[str, str, float]]:
-    """(text, best label, its probability) for each text."""
-    for text, row in zip(texts, probabilities, strict=True):
+def _labels(model: Model, logits: Tensor) -> Iterator[dict[str, Any]]:
+    """The best label of each text, and its probability."""
+    for row in logits.softmax(-1).numpy():
         best = int(row.argmax())
-        yield text, classes[best], round(float(row[best]), 6)
+        yield {"label": model.classes[best], "probability": round(float(row[best]), 6)}
+
+
+def _numbers(model: Model, logits: Tensor) -> Iterator[dict[str, Any]]:
+    """The number of each text."""
+    for value in model._only().decode_numbers(logits).tolist():
+        yield {"number": round(value, 6)}
+
+
+def _texts_of(text: str) -> dict[str, str]:
+    from headstart.data.pair import Pair
+
+    if isinstance(text, Pair):
+        return {"text": text.first, "second": text.second}
+    return {"text": text}
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.6f}"
 
 
 def _chunks(what: Sequence[str], text_column: str | None) -> tuple[Iterator[list[str]], int | None]:
@@ -130,6 +152,7 @@ def _chunks(what: Sequence[str], text_column: str | None) -> tuple[Iterator[list
 
 def _read(file: str, text_column: str | None) -> Examples:
     from headstart.data.examples import examples
+    from headstart.data.pairs import pair_examples
     from headstart.data.table import read
 
     if Path(file).suffix.lower() == ".txt" and Path(file).is_file():
@@ -138,6 +161,9 @@ def _read(file: str, text_column: str | None) -> Examples:
             f"headstart predict MODEL - < {file}"
         )
     table = read(file, name=file)
+    names = (text_column or "").split(",")
+    if len(names) == 2 and text_column not in table.columns.column_names:
+        return pair_examples(table, text=names, require_label=False, keep_empty=True)
     return examples(table, text=text_column, require_label=False, keep_empty=True)
 
 

@@ -20,7 +20,7 @@ from headstart.data.atomic import folder_atomically
 from headstart.data.cache import headstart_cache, sources_digest
 from headstart.data.examples import Examples
 from headstart.data.mapped import map_array
-from headstart.data.pairs import encode
+from headstart.data.pair import encode
 from headstart.data.text import Tokenizer
 from headstart.data.texts import Texts
 from headstart.data.tokens import Tokens

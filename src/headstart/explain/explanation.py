@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart.data.batches import derive_seed
 from headstart.data.examples import Examples
-from headstart.data.pairs import Pair
+from headstart.data.pair import Pair
 from headstart.errors import DataError, UserError
 from headstart.explain.attribution import AUTO, METHODS, attribute, candidates, check_method
 from headstart.explain.change import layers, rounded, seen_before

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from headstart.data.batches import RaggedStore, take
 from headstart.data.examples import Examples
+from headstart.data.pair import as_texts, encode
 from headstart.data.text import Tokenizer
 from headstart.errors import CheckpointError, HeadstartError, RecipeError, UserError, nearest
 from headstart.models.attach import attach, carried, merge
@@ -136,8 +137,8 @@ class EpisodicModel:
         mine = replace(self, network=copy.deepcopy(self.network).to(device).eval())
         task = Classify(classes)
         assert support.labels is not None
-        encoded = self.tokenizer.encode(support.texts, self.max_length)
-        store = RaggedStore(encoded.values, encoded.offsets)
+        encoded = encode(self.tokenizer, as_texts(support.texts), self.max_length)
+        store = RaggedStore(encoded.values, encoded.offsets, encoded.segments)
         batch = take(store, np.arange(len(support)), task.encode(support.labels))
         learned = mine.learner(_nothing_to_send).learned(
             mine.functional(),
@@ -145,7 +146,7 @@ class EpisodicModel:
             len(classes),
             self.test_steps if steps is None else steps,
         )
-        return mine.with_head(learned, task)
+        return mine.with_head(learned, task, len(support))
 
     def _check(self, support: Examples, steps: int | None) -> None:
         found = len(support.classes)
@@ -157,8 +158,8 @@ class EpisodicModel:
         if steps is not None and not isinstance(self.values, Inner):
             raise UserError("steps: this model compares with class means, and takes no steps.")
 
-    def with_head(self, learned: Parameters, task: Classify) -> Trained:
-        """The network as an ordinary classifier, with what was learned put into it."""
+    def with_head(self, learned: Parameters, task: Classify, rows: int) -> Trained:
+        """The network as an ordinary classifier, with what was learned of some rows put into it."""
         network = self.network
         with torch.no_grad():
             own = dict(network.named_parameters())
@@ -175,7 +176,7 @@ class EpisodicModel:
             max_length=self.max_length,
             pooling=self.pooling,
             origin=self.origin,
-            provenance=dict(self.provenance),
+            provenance=self.provenance | {"adapted": {"rows": rows, "classes": len(task.labels)}},
         )
 
 

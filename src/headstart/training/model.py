@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from headstart.data.batches import RaggedStore, plan_reading, take
-from headstart.data.pairs import as_texts, encode
+from headstart.data.pair import as_texts, encode
 from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import CheckpointError, HeadstartError, nearest
 from headstart.models.adapters import Base, Origin, open_adapter, save_adapter, weights_digest
@@ -76,8 +76,11 @@ class Trained:
 
     def logits(self, texts: Sequence[str], progress: Progress | None = None) -> Tensor:
         """Logits (N, C) float32 of N texts, in their order."""
-        encoded = encode(self.tokenizer, as_texts(texts), self.max_length)
-        return self.logits_of(encoded, progress or Silent(), "predict")
+        return self.logits_of(self.encode(texts), progress or Silent(), "predict")
+
+    def encode(self, texts: Sequence[Any]) -> Tokens:
+        """Tokens of N texts, or pairs (first, second)."""
+        return encode(self.tokenizer, as_texts(texts), self.max_length)
 
     def logits_of(self, encoded: Tokens, progress: Progress, title: str) -> Tensor:
         """Logits (N, C) float32 of N tokenised texts, in their order."""

@@ -13,7 +13,7 @@ import torch
 
 from headstart.data.batches import Batch, cut, derive_seed, plan_reading, take
 from headstart.data.mixing import Mixture, Rule
-from headstart.data.pairs import are_pairs
+from headstart.data.pair import are_pairs
 from headstart.models.several import SharedBackbone
 from headstart.objectives.balance import (
     Balance,

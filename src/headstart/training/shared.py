@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from headstart.data.batches import RaggedStore
-from headstart.data.pairs import are_pairs, as_texts, encode
+from headstart.data.pair import are_pairs, as_texts, encode
 from headstart.data.text import Tokenizer
 from headstart.data.tokens import Tokens
-from headstart.errors import CheckpointError, HeadstartError, unknown_name
+from headstart.errors import CheckpointError, DataError, HeadstartError, unknown_name
 from headstart.models.chain import Chain
 from headstart.models.checkpoint import (
     Checkpoint,
@@ -87,8 +88,23 @@ class Answering:
 
     def logits(self, texts: Sequence[Any], progress: Progress | None = None) -> Tensor:
         """What the network gives for N texts, or pairs (first, second): (N, C) or (N, 1)."""
-        encoded = encode(self.tokenizer, as_texts(texts), self.max_length)
-        return self.logits_of(encoded, progress or Silent(), f"predict {self.name}")
+        return self.logits_of(self.encode(texts), progress or Silent(), f"predict {self.name}")
+
+    def encode(self, texts: Sequence[Any]) -> Tokens:
+        """Tokens of N texts, or pairs (first, second).
+
+        Raises:
+            DataError: the task was trained on pairs and these are single texts, or the reverse.
+        """
+        made = as_texts(texts)
+        if made and are_pairs(made) != self.pairs:
+            wanted, other = ("pairs", "single texts")[:: 1 if self.pairs else -1]
+            how = " (--text FIRST,SECOND of a table)" if self.pairs else ""
+            raise DataError(
+                f"task {self.name!r}: was trained on {wanted}, and these are {other}. Give "
+                f"{wanted}{how}."
+            )
+        return encode(self.tokenizer, made, self.max_length)
 
     def logits_of(self, encoded: Tokens, progress: Progress, title: str) -> Tensor:
         """What the network gives for N tokenised texts, float32, in their order."""
@@ -97,6 +113,16 @@ class Answering:
         store = RaggedStore(encoded.values, encoded.offsets, encoded.segments)
         device = best_device()
         return all_logits(self.network.to(device).eval(), store, device, progress, title)
+
+    def decode_numbers(self, logits: Tensor) -> np.ndarray:
+        """(N,) numbers in the labels' unit of what the network gives, (N, 1).
+
+        Raises:
+            CheckpointError: it gives labels.
+        """
+        if not isinstance(self.task, Regress):
+            raise CheckpointError(f"task {self.name!r}: gives labels (classify), not numbers.")
+        return self.task.numbers(logits)
 
     def trained(self) -> Trained:
         """The same as a classifier of its own.
@@ -279,8 +305,8 @@ def open_task(folder: str | Path, name: str | None) -> Answering:
     there = open_shared(folder)
     if name is None and len(there) != 1:
         raise CheckpointError(
-            f"{folder}: answers for {len(there)} tasks: {', '.join(there)}. Name one (--task, or "
-            "task= in Python)."
+            f"{folder}: answers for {len(there)} tasks: {', '.join(there)}. Name one: headstart "
+            "predict --task NAME, or headstart.load(...).task(NAME) in Python."
         )
     name = name if name is not None else next(iter(there))
     if name not in there:
@@ -288,12 +314,21 @@ def open_task(folder: str | Path, name: str | None) -> Answering:
     return there[name]
 
 
-def task_of_classes(folder: Path, labels: Sequence[str]) -> str | None:
-    """The first of several tasks in a folder that tells these classes apart; None without."""
+def task_of_classes(
+    folder: Path, labels: Sequence[str], preferred: Sequence[str] = ()
+) -> str | None:
+    """Which of several tasks in a folder tells these classes apart; None where none does.
+
+    Args:
+        folder: what a stage left.
+        labels: the classes, in any order.
+        preferred: names that go first, such as that of the data to come.
+    """
     if not is_shared(folder):
         return None
     there = described_in(folder)["tasks"]
-    return next((t["name"] for t in there if set(t.get("labels", ())) == set(labels)), None)
+    names = [told["name"] for told in there if set(told.get("labels", ())) == set(labels)]
+    return next(iter([n for n in names if n in preferred] + names), None)
 
 
 def heads_in(folder: Path) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
