@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headstart.export.folders import Exported
     from headstart.models.adapters import Base
     from headstart.training.model import Trained
+    from headstart.training.shared import Answering
 
 
 class Model:
@@ -24,9 +25,72 @@ class Model:
     Shapes: N texts, C classes.
     """
 
-    def __init__(self, trained: Trained, base: Base | None = None) -> None:
-        self._trained, self._base = trained, base
+    def __init__(
+        self,
+        trained: Trained | None = None,
+        base: Base | None = None,
+        tasks: Mapping[str, Answering] | None = None,
+    ) -> None:
+        self._own, self._base = trained, base
+        self._tasks = dict(tasks or {})
         self._adapters: dict[str, Model] = {}
+
+    @property
+    def _trained(self) -> Trained:
+        """The classifier that answers.
+
+        Raises:
+            CheckpointError: there are several tasks, or the one there is gives numbers.
+        """
+        if self._own is None:
+            self._own = self._only().trained()
+        return self._own
+
+    @property
+    def _asked(self) -> Trained | Answering:
+        """What answers: the classifier, or the only task."""
+        return self._only() if self._tasks else self._trained
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that the model answers for, where it was trained on several."""
+        return tuple(self._tasks)
+
+    def task(self, name: str) -> Model:
+        """The model of one of several tasks; the weights are the same in memory.
+
+        Raises:
+            CheckpointError: there is no task of that name.
+        """
+        from headstart.errors import CheckpointError, unknown_name
+
+        if name not in self._tasks:
+            raise CheckpointError(
+                unknown_name("task", "task", name, self._tasks)
+                if self._tasks
+                else f"task {name!r}: the model has one task. Leave the name out."
+            )
+        return Model(tasks={name: self._tasks[name]})
+
+    @property
+    def gives_numbers(self) -> bool:
+        """Whether answers are numbers (regress), not labels."""
+        return bool(self._tasks) and self._only().kind == "regress"
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it answers for pairs of texts."""
+        return bool(self._tasks) and self._only().pairs
+
+    def _only(self) -> Answering:
+        from headstart.errors import CheckpointError
+
+        if len(self._tasks) != 1:
+            raise CheckpointError(
+                f"task: the model answers for several, {', '.join(self._tasks)}. Name one: "
+                "headstart predict --task NAME, or headstart.load(...).task(NAME) in Python."
+            )
+        return next(iter(self._tasks.values()))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -36,12 +100,17 @@ class Model:
     @property
     def max_length(self) -> int:
         """Longest text in tokens; what is longer is cut."""
-        return self._trained.max_length
+        return self._any.max_length
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What the model was trained from and on, and what it reached."""
-        return self._trained.provenance
+        return self._any.provenance
+
+    @property
+    def _any(self) -> Trained | Answering:
+        """The classifier, or any of the tasks: what they share is asked of it."""
+        return next(iter(self._tasks.values())) if self._tasks else self._trained
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -80,20 +149,57 @@ class Model:
             raise CheckpointError(unknown_name("adapter", "adapter", name, self._adapters))
         return self._adapters[name]
 
-    def predict(self, texts: Sequence[str], adapter: str | None = None) -> list[str]:
-        """The label of each of N texts, by the model itself or by an adapter that was added."""
+    def predict(
+        self, texts: Sequence[Any], adapter: str | None = None, task: str | None = None
+    ) -> list[Any]:
+        """The label of each of N texts, or its number (float) where the task is to regress.
+
+        Args:
+            texts: N texts, or pairs (first, second) where the model was trained on pairs.
+            adapter: an adapter that was added. Default: the model itself.
+            task: which of several tasks. Default: the only one.
+
+        Raises:
+            CheckpointError: there is no such adapter or task, or a task must be named.
+        """
+        if task is not None:
+            return self.task(task).predict(texts, adapter)
         if adapter is not None:
             return self.adapter(adapter).predict(texts)
-        return self._trained.task.decode(self._trained.logits(list(texts)))
+        if self.gives_numbers:
+            return list(self.numbers(texts).tolist())
+        return self._asked.task.decode(self._asked.logits(list(texts)))
 
-    def predict_proba(self, texts: Sequence[str], adapter: str | None = None) -> np.ndarray:
+    def numbers(self, texts: Sequence[Any]) -> np.ndarray:
+        """(N,) float64 number of each text, by a model that gives numbers.
+
+        Raises:
+            CheckpointError: it gives labels.
+        """
+        from headstart.errors import CheckpointError
+
+        if not self.gives_numbers:
+            raise CheckpointError("numbers: the model gives labels. Use predict.")
+        only = self._only()
+        return only.decode_numbers(only.logits(list(texts)))
+
+    def predict_proba(
+        self, texts: Sequence[Any], adapter: str | None = None, task: str | None = None
+    ) -> np.ndarray:
         """(N, C) float32 probability of each class for each text; rows sum to 1.
 
-        The columns are `classes`, or those of the adapter: `model.adapter(name).classes`.
+        The columns are `classes`, or those of the adapter or the task:
+        `model.adapter(name).classes`, `model.task(name).classes`.
         """
+        from headstart.errors import CheckpointError
+
+        if task is not None:
+            return self.task(task).predict_proba(texts, adapter)
         if adapter is not None:
             return self.adapter(adapter).predict_proba(texts)
-        return self._trained.logits(list(texts)).softmax(-1).numpy()
+        if self.gives_numbers:
+            raise CheckpointError("predict_proba: the task gives numbers (regress). Use predict.")
+        return self._asked.logits(list(texts)).softmax(-1).numpy()
 
     def explain(
         self,
@@ -198,4 +304,6 @@ class Model:
                     license_name=license_name)  # fmt: skip
 
     def __repr__(self) -> str:
+        if len(self._tasks) > 1 or (self._tasks and self.gives_numbers):
+            return f"Model(tasks={list(self._tasks)})"
         return f"Model(classes={list(self.classes)}, max_length={self.max_length})"

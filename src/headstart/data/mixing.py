@@ -46,19 +46,16 @@ def mixing_shares(
 
 
 def quotas(shares: np.ndarray, total: int) -> np.ndarray:
-    """(K,) whole numbers in proportion to the shares that sum to the total, each 1 at least where
-    there are enough: what is left of the fractions goes to the largest ones (Hamilton's method).
+    """(K,) whole numbers near the shares of a total that they sum to, each 1 at least where there
+    are enough: what is left of the fractions goes to the largest ones (Hamilton's method).
     """
-    exact = shares * total
-    whole = np.floor(exact).astype(np.int64)
-    if total >= len(shares):
-        whole = np.maximum(whole, 1)
-    while whole.sum() > total:
-        whole[np.argmax(whole - exact)] -= 1
-    rest = total - int(whole.sum())
+    least = 1 if total >= len(shares) else 0
+    rest = np.maximum(shares * total - least, 0.0)
+    exact = rest / max(rest.sum(), 1e-12) * (total - least * len(shares))
+    whole = np.floor(exact + 1e-9).astype(np.int64)
     order = np.argsort(-(exact - whole), kind="stable")
-    whole[order[:rest]] += 1
-    return whole
+    whole[order[: total - least * len(shares) - int(whole.sum())]] += 1
+    return whole + least
 
 
 class Stream:

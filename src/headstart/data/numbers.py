@@ -48,7 +48,7 @@ def check_numbers(place: str, labels: Sequence[str], rows: np.ndarray, unit: str
         odd = list(dict.fromkeys(labels[place] for place in wrong[:1000].tolist()))
         shown = ", ".join(repr(label[:40]) for label in odd[:SHOWN])
         raise DataError(
-            f"{place}: {counted(len(wrong), 'label')} no number ({listed(unit, rows[wrong])}): "
+            f"{place}: {counted(len(wrong), 'label')} of no number ({listed(unit, rows[wrong])}): "
             f"{shown}{', ...' if len(odd) > SHOWN else ''}. A number is needed to regress, such as "
             "3.5; mend or remove these rows, or name another column with label, or classify."
         )

@@ -137,7 +137,7 @@ def _start(given: Given) -> Trained:
     stage, recipe, parent = given.stage, given.recipe, given.parent
     labels = given.rows.classes
     torch.manual_seed(derive_seed("head", given.seed, stage.head))
-    kept = None if parent is None else task_of_classes(parent.folder, labels)
+    kept = None if parent is None else task_of_classes(parent.folder, labels, stage.data_names)
     if parent is not None and (kept is not None or answers(parent.folder)):
         model = open_trained(parent.folder, kept)
         model.adapter = None  # it was made for other weights than those to come
