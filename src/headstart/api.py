@@ -193,10 +193,11 @@ def run(
     Raises:
         UserError: with every fault that was found in what was asked.
     """
+    from headstart.training.making import made
     from headstart.training.stage import Workshop
     from headstart.verdict.compare import run_recipe
     from headstart.verdict.rows import describe, read_rows
-    from headstart.verdict.running import check_start, ends_unlabelled
+    from headstart.verdict.running import as_written, check_start, ends_unlabelled
 
     if isinstance(recipe, Mapping):
         recipe = Recipe.from_values(recipe)
@@ -210,8 +211,9 @@ def run(
         rows = read_rows(recipe, data)
         for line in describe(rows):
             shop.progress.say(line)
-        comparison = run_recipe(recipe, rows, shop)
-        return _leave(comparison, folder, command or _python_call("run"))
+        comparison = run_recipe(made(recipe, rows.train, shop), rows, shop)
+        written = as_written(comparison, recipe)
+        return _leave(written, folder, command or _python_call("run"))
 
 
 def _pretrain(
@@ -229,7 +231,7 @@ def _pretrain(
     result = pretrain(recipe, read_texts(recipe, data), shop)
     result = replace(result, values=result.values | {"command": command}, folder=folder)
     if folder is not None:
-        leave(result, folder, recipe.backbone)
+        leave(result, folder)
     return result
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import tokenizers
 
 from headstart.data.mapped import at_once
 from headstart.data.tokenizing.added import Named
-from headstart.data.tokenizing.backend import Backend
+from headstart.data.tokenizing.backend import Backend, Library
 from headstart.data.tokenizing.frame import BARE, BARE_PAIR, FIRST, Frame, shares
 from headstart.data.tokenizing.layouts import open_backend
 from headstart.data.tokenizing.settings import read_settings
@@ -81,6 +82,11 @@ class Tokenizer:
     def kind(self) -> str:
         """How texts become tokens: "WordPiece", "BPE", "Unigram", ..."""
         return self._backend.kind
+
+    @property
+    def library(self) -> tokenizers.Tokenizer | None:
+        """What makes the tokens, of the tokenizers library; None where that is no part of it."""
+        return self._backend.library if isinstance(self._backend, Library) else None
 
     @property
     def vocab_size(self) -> int:

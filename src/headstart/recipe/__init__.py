@@ -41,11 +41,14 @@ from headstart.recipe.train import (
     parse_train,
 )
 from headstart.recipe.values import Rate, Values
+from headstart.recipe.vocabulary import NEW, SIZES, Vocabulary, is_new, vocabulary_faults
 
 __all__ = [
     "ADAPTER_KINDS",
     "DEFAULT_BACKBONE",
+    "NEW",
     "OBJECTIVES",
+    "SIZES",
     "TASKS",
     "TRAIN_WORDS",
     "Adapter",
@@ -66,7 +69,9 @@ __all__ = [
     "Several",
     "Stage",
     "Task",
+    "Vocabulary",
     "adapter_of",
+    "is_new",
     "labels_asked",
     "labels_read",
     "members_of",
@@ -101,7 +106,9 @@ class Recipe(Values):
     """A list of stages on one backbone.
 
     Attributes:
-        backbone: a folder, an installed package's model, or a Hugging Face hub name.
+        backbone: a folder, an installed package's model, or a Hugging Face hub name; or "new:" and
+            a size, such as "new:bert-tiny", for one from nothing.
+        vocabulary: of a backbone from nothing, or new words for a checkpoint's.
         pooling: how the hidden states of a text become one vector. "auto": what the checkpoint's
             folder says, else the family's; "family": the head transformers gives the family;
             "last": the last token, for backbones that read from left to right.
@@ -116,6 +123,7 @@ class Recipe(Values):
     """
 
     backbone: str = DEFAULT_BACKBONE
+    vocabulary: Vocabulary = Vocabulary()
     pooling: Literal["auto", "cls", "mean", "last", "family"] = "auto"
     max_length: Annotated[int, Field(ge=4)] | None = None
     positions: Annotated[int, Field(ge=4)] | None = None
@@ -197,7 +205,12 @@ def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-OWNERS: dict[str, type[Values]] = {"": Recipe, "data": Data, "stage": Stage}
+OWNERS: dict[str, type[Values]] = {
+    "": Recipe,
+    "data": Data,
+    "stage": Stage,
+    "vocabulary": Vocabulary,
+}
 """What holds the keys below each key of the top level."""
 
 
@@ -216,6 +229,7 @@ def _cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
             if isinstance(name, str) and name in names:
                 yield f"stage[{index}].name: {name!r} is taken by an earlier stage. Rename one."
             names.add(str(name))
+    yield from vocabulary_faults(values)
     test = values.get("test")
     if isinstance(test, str) and test not in known:
         yield unknown_name("test", "data set", test, known)

@@ -21,6 +21,8 @@ from headstart.recipe import Recipe, Stage
 
 CODE_PARTS = ("nn", "models", "data", "tasks", "objectives", "training")
 RECORD = "stage.json"
+MADE = "description.json"
+"""In the folder of a backbone that was made for a recipe: what it is called there."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,15 @@ def provenance(
         "stage": stage.model_dump(mode="json", exclude_defaults=True),
     }
     before = open_record(parent.folder)["provenance"]["stages"] if parent else []
-    return {"backbone": recipe.backbone, "stages": [*before, this]}
+    return {"backbone": called(recipe.backbone), "stages": [*before, this]}
+
+
+def called(backbone: str) -> str:
+    """What a recipe calls a backbone that was made for it; any other as it is."""
+    try:
+        return str(json.loads((Path(backbone) / MADE).read_text(encoding="utf-8"))["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return backbone
 
 
 def open_record(folder: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from headstart.errors import UserError
 
 LIMIT = "HEADSTART_CACHE_GB"
 DEFAULT_GIGABYTES = 20.0
-KINDS = ("stages", "features", "tables", "tokens", "unfinished")
-FOUND_AGAIN = ("features", "tables", "tokens")
+KINDS = ("stages", "features", "tables", "tokens", "backbones", "unfinished")
+FOUND_AGAIN = ("features", "tables", "tokens", "backbones")
 """Kinds that no process holds: one that reads them goes on reading what was removed."""
 
 GIGABYTE = 1e9
@@ -32,7 +32,7 @@ class Entry:
 
     Attributes:
         kind: one of `KINDS`: a finished stage, frozen features, a large table as it was read, its
-            tokens, the state of a stopped stage.
+            tokens, a backbone made from nothing or with new words, the state of a stopped stage.
         place: its folder or file.
         what: in words.
         num_bytes: on disk.
@@ -139,6 +139,8 @@ def _words(kind: str, place: Path) -> str:
             names = " -> ".join(stage["name"] for stage in provenance["stages"])
             return f"{names} ({provenance['backbone']}, {provenance['stages'][-1]['data']})"
         described = json.loads((place / "description.json").read_text(encoding="utf-8"))
+        if kind == "backbones":
+            return str(described["what"])
         if kind == "tables":
             return f"a table of {described['rows']:,} rows"
         if kind == "tokens":

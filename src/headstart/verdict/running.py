@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from headstart.evaluation.perplexity import (
     some_rows,
     token_likelihoods,
 )
-from headstart.models.families import family_of
 from headstart.recipe import Recipe, Stage, labels_asked, labels_read, members_of, reads_labels
 from headstart.tasks.causal_lm import CausalLm
 from headstart.tasks.masked_lm import MaskedLm
@@ -39,12 +38,16 @@ from headstart.training.asking import BEGINNINGS, check_served
 from headstart.training.bound import Given
 from headstart.training.inference import best_device
 from headstart.training.kept import RECORD, StageResult
+from headstart.training.making import family_asked, made
 from headstart.training.model import DESCRIPTION, versions
 from headstart.training.pretrained import Pretrained
 from headstart.training.pretraining import corpus_of, mean_loss, perplexity
 from headstart.training.progress import Silent
 from headstart.training.stage import Workshop
 from headstart.verdict.results import machine
+
+if TYPE_CHECKING:
+    from headstart.verdict.compare import Comparison
 
 SCHEMA = "headstart.pretraining/1"
 HELD_SHARE, MOST_HELD, FEW = 0.05, 1000, 20
@@ -98,6 +101,13 @@ def ends_unlabelled(recipe: Recipe) -> bool:
     return not asks_labels(recipe.stage[-1])
 
 
+def as_written(comparison: Comparison, recipe: Recipe) -> Comparison:
+    """What a recipe gave, in its own words, where its backbone was made for it first."""
+    values = comparison.values | {"recipe": recipe.to_toml()}
+    values["backbone"] = values["backbone"] | {"name": recipe.backbone}
+    return replace(comparison, values=values, recipe=recipe)
+
+
 def asks_labels(stage: Stage) -> bool:
     """Whether a task of a stage reads labels."""
     return any(reads_labels(member.task) for member in members_of(stage))
@@ -115,7 +125,7 @@ def check_start(recipe: Recipe, shop: Workshop) -> None:
         CheckpointError: it cannot be opened.
         RecipeError: for each stage whose task it cannot serve.
     """
-    check_served(recipe, family_of(shop.checkpoint(recipe.backbone).config))
+    check_served(recipe, family_asked(recipe, shop))
 
 
 @dataclass(frozen=True)
@@ -223,7 +233,7 @@ def pretrain(recipe: Recipe, texts: Texts, shop: Workshop) -> Pretraining:
     """Train a recipe that ends without labels, and tell what held-out texts cost before and after.
 
     Args:
-        recipe: its backbone is there.
+        recipe: ends without labels.
         texts: what it trains on and is judged by.
         shop: trains and keeps stages.
 
@@ -234,14 +244,15 @@ def pretrain(recipe: Recipe, texts: Texts, shop: Workshop) -> Pretraining:
     for name, rows in texts.train.items():
         shop.progress.say(f"{name}: {rows.name}, {len(rows):,} texts")
     shop.progress.say(f"held out: {sum(map(len, texts.held.values())):,} texts")
-    stages = shop.run(recipe, texts.train)
+    trained = made(recipe, texts.train, shop)
+    stages = shop.run(trained, texts.train)
     judged = []
     for number, (stage, result) in enumerate(zip(recipe.stage, stages, strict=True)):
         if stage.task.kind not in BEGINNINGS:
             continue
         data = {name: texts.train[name] for name in stage.data_names}
         parent = stages[number - 1] if number else None
-        judged.append(_judge(Given(shop, recipe, stage, parent, data), result, texts))
+        judged.append(_judge(Given(shop, trained, stage, parent, data), result, texts))
     values = {
         "schema": SCHEMA,
         "kind": "pretraining",
@@ -358,13 +369,12 @@ def sentence(judged: Mapping[str, Any]) -> str:
     return f"{judged['stage']}: {measure} of {of} {before:,.1f} -> {after:,.1f}{clear}."
 
 
-def leave(result: Pretraining, folder: Path, backbone: str) -> None:
+def leave(result: Pretraining, folder: Path) -> None:
     """Write model/, a checkpoint that any recipe or command can begin with, and verdict.json.
 
     Args:
         result: what the recipe left.
         folder: the output folder, held.
-        backbone: what the recipe calls the checkpoint that it began with.
     """
     from headstart.data.atomic import folder_atomically, write_atomically
     from headstart.verdict.output import link_folder
@@ -375,7 +385,6 @@ def leave(result: Pretraining, folder: Path, backbone: str) -> None:
         shutil.copytree(result.last.folder, fresh, dirs_exist_ok=True,
                         ignore=shutil.ignore_patterns(*NOT_KEPT))  # fmt: skip
         described = json.loads((fresh / DESCRIPTION).read_text(encoding="utf-8"))
-        described["provenance"]["backbone"] = backbone
         described["provenance"]["judged"] = result.judged
         text = json.dumps(described, indent=2, ensure_ascii=False)
         (fresh / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
