@@ -85,6 +85,7 @@ def transfer(
     curve: str | None = None,
     out: str | Path | None = None,
     profile: bool = False,
+    track: str | None = None,
     command: str | None = None,
     progress: Progress | bool = True,
 ) -> Verdict:
@@ -118,6 +119,7 @@ def transfer(
             on frozen vectors; "full" trains every point in full.
         out: output folder. Default: nothing is written outside the cache.
         profile: tell where the time went, and leave profile.txt and trace.json in `out`.
+        track: pass the log of every stage on, under `out`/track: "tensorboard", "mlflow" or "csv".
         command: how this run was asked for, as the report shows it.
         progress: whether to show progress on standard error, or where it goes.
 
@@ -125,6 +127,7 @@ def transfer(
         UserError: with every fault that was found in what was asked.
     """
     from headstart.training.stage import Workshop
+    from headstart.training.tracking import check_track, tracker
     from headstart.verdict.arms import adapt_stage, build_arms
     from headstart.verdict.budget import Budget, parse_duration
     from headstart.verdict.compare import compare_arms
@@ -132,6 +135,7 @@ def transfer(
     from headstart.verdict.plan import Asked, num_seeds, plan
     from headstart.verdict.rows import check_classes, describe, read_rows
 
+    check_track(track, out)
     limit = None if budget is None else Budget(parse_duration(budget))
     asked = Asked(arms, labels, seeds, folds, tests=test is not None,
                   unlabelled=unlabelled is not None,
@@ -154,6 +158,7 @@ def transfer(
     common = Recipe.from_values(values, "transfer")
     shop = Workshop(_progress(progress))
     with _held(out) as folder, _profiled(profile, folder, shop.progress):
+        shop.track = tracker(track, folder)
         shop.checkpoint(common.backbone)  # a wrong name is told before any data is read
         rows = read_rows(common, given, folds=folds)
         check_classes(rows, source_answers=bool(planned.answering), sources=planned.answering)
@@ -174,6 +179,7 @@ def run(
     data: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     profile: bool = False,
+    track: str | None = None,
     command: str | None = None,
     progress: Progress | bool = True,
 ) -> Verdict | Pretraining:
@@ -187,6 +193,7 @@ def run(
         data: data in memory, by the recipe's names; the others are read from their paths.
         out: output folder. Default: nothing is written outside the cache.
         profile: tell where the time went, and leave profile.txt and trace.json in `out`.
+        track: pass the log of every stage on, under `out`/track: "tensorboard", "mlflow" or "csv".
         command: how this run was asked for, as the report shows it.
         progress: whether to show progress on standard error, or where it goes.
 
@@ -195,16 +202,19 @@ def run(
     """
     from headstart.training.making import made
     from headstart.training.stage import Workshop
+    from headstart.training.tracking import check_track, tracker
     from headstart.verdict.compare import run_recipe
     from headstart.verdict.rows import describe, read_rows
     from headstart.verdict.running import as_written, check_start, ends_unlabelled
 
+    check_track(track, out)
     if isinstance(recipe, Mapping):
         recipe = Recipe.from_values(recipe)
     elif not isinstance(recipe, Recipe):
         recipe = Recipe.from_toml(recipe)
     shop = Workshop(_progress(progress))
     with _held(out) as folder, _profiled(profile, folder, shop.progress):
+        shop.track = tracker(track, folder)
         check_start(recipe, shop)
         if ends_unlabelled(recipe):
             return _pretrain(recipe, data, shop, folder, command or _python_call("run"))

@@ -19,7 +19,7 @@ from headstart.commands.explain import explain_command
 from headstart.commands.export import export_command
 from headstart.commands.generate import generate_command
 from headstart.commands.models import models_command
-from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, option
+from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, TRACK, option
 from headstart.commands.rank import rank_command
 from headstart.commands.showing import show, show_pretraining
 from headstart.commands.transfer import transfer_command
@@ -88,6 +88,7 @@ def run_command(
     check: Annotated[bool, CHECK] = False,
     json: Annotated[bool, RUN_JSON] = False,
     profile: Annotated[bool, PROFILE] = False,
+    track: Annotated[str | None, TRACK] = None,
 ) -> None:
     """Train the stages of a recipe, and judge the model after each.
 
@@ -105,7 +106,8 @@ def run_command(
     from headstart.api import command_line, run
     from headstart.verdict.running import Pretraining
 
-    result = run(recipe, out=out, profile=profile, command=command_line(sys.argv[1:]))
+    result = run(recipe, out=out, profile=profile, track=track,
+                 command=command_line(sys.argv[1:]))  # fmt: skip
     if isinstance(result, Pretraining):
         show_pretraining(result, json)
     else:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, option
+from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, TRACK, option
 from headstart.commands.showing import show
 from headstart.commands.values import columns, pairs
 from headstart.recipe import DEFAULT_BACKBONE
@@ -63,6 +63,7 @@ def transfer_command(
     out: Annotated[Path, OUT] = Path("runs/transfer"),
     json: Annotated[bool, JSON] = False,
     profile: Annotated[bool, PROFILE] = False,
+    track: Annotated[str | None, TRACK] = None,
 ) -> None:
     """Carry what a Transformer learns on SOURCE to TARGET, and say what it was worth.
 
@@ -103,5 +104,6 @@ def transfer_command(
                        target_map=pairs("--target-map", target_map),
                        backbone=backbone, arms=arms, labels=labels, seeds=seeds, folds=folds,
                        budget=budget, curve=curve, pooling=pooling, max_length=max_length,
-                       out=out, profile=profile, command=command_line(sys.argv[1:]))  # fmt: skip
+                       out=out, profile=profile, track=track,
+                       command=command_line(sys.argv[1:]))  # fmt: skip
     show(verdict, json)

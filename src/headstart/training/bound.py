@@ -9,7 +9,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from headstart.data.examples import Examples, joined
 from headstart.models.chain import Chain
 from headstart.objectives.supervised import Objective
 from headstart.recipe import Recipe, Stage
+from headstart.training.companions import companions
 from headstart.training.kept import RECORD, StageResult, peak_memory
 from headstart.training.loop import State, Steps, Training, Work, train
 from headstart.training.model import versions
@@ -120,6 +121,7 @@ class Bound(ABC):
         network.recompute(self.stage.recompute)
         rowwise = optimizer(network, rules, self.stage)
         forward, adam = self.fabric.setup(module, rowwise)
+        steps = self.steps()
         state_file = folder.with_suffix(".state")
         training = Training(
             stage=self.stage,
@@ -129,14 +131,17 @@ class Bound(ABC):
             objective=self.objective(),
             optimizer=adam,
             decay=rowwise.finish,
-            steps=self.steps(),
+            steps=steps,
             work=self.work,
             validate=self.validation(forward),
             seed=self.seed,
             save_file=state_file,
             save_seconds=self.shop.save_seconds,
+            companions=companions(network, self.stage, steps.total, rowwise.finish),
         )
-        state = train(training, self.shop.progress)
+        facts = self.stage.model_dump(mode="json", exclude_defaults=True)
+        with self.shop.track.run(self.stage.name, self.seed, digest, facts) as tell:
+            state = train(replace(training, tell=tell), self.shop.progress)
         state.seconds += prepared
         record = self._record(rules, state, digest, inputs)
         self._keep(folder, record, rules)

@@ -25,15 +25,19 @@ from headstart.errors import InterruptedRunError, TrainingError
 from headstart.models.chain import Chain
 from headstart.objectives.supervised import Objective, Remembers
 from headstart.recipe import Stage
+from headstart.training.companion import Companion
 from headstart.training.profiling import stepped
 from headstart.training.progress import Progress
 from headstart.training.rowwise import clip_gradients
 from headstart.training.signals import stop_on_signals
+from headstart.training.tracking import Tell
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG_POINTS = 200
+SLANT = 32
+"""Peak of slanted triangular rates over the lowest of them, as their authors have it."""
 
 
 @dataclass
@@ -119,6 +123,8 @@ class Training:
         seed: of dropout.
         save_file: where the state is saved.
         save_seconds: time between saves.
+        companions: told of each update.
+        tell: takes each point of the log.
     """
 
     stage: Stage
@@ -134,11 +140,20 @@ class Training:
     seed: int
     save_file: Path
     save_seconds: float = 60.0
+    companions: Sequence[Companion] = ()
+    tell: Tell = lambda point: None
 
 
 def rate_factor(stage: Stage, step: int, total: int) -> float:
-    """Share of the peak rate at a step counted from 0: linear warm-up, then the stage's decay."""
+    """Share of the peak rate at a step counted from 0: linear warm-up, then the stage's decay.
+
+    Slanted triangular rates are never below a `SLANT`-th of the peak (Howard and Ruder 2018,
+    equation 3).
+    """
     warmup = math.ceil(stage.warmup * total)
+    if stage.schedule == "slanted":
+        rise = step / warmup if step < warmup else 1 - (step - warmup) / max(1, total - warmup)
+        return (1 + rise * (SLANT - 1)) / SLANT
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, total - warmup)
@@ -155,6 +170,8 @@ def train(training: Training, progress: Progress) -> State:
         InterruptedRunError: SIGINT or SIGTERM; the state is saved.
     """
     state = restore(training)
+    for point in state.log:
+        training.tell(point)
     total = training.steps.total
     peak_rates = [group["lr"] for group in training.optimizer.param_groups]
     training.network.train()
@@ -171,7 +188,11 @@ def train(training: Training, progress: Progress) -> State:
                 group["lr"] = peak * factor
             with part("data"):
                 work = next(works)
+            for companion in training.companions:
+                companion.before(state.step)
             measured = update(training, work.pieces, state.step)
+            for companion in training.companions:
+                companion.after(state.step)
             record(training, state, work.num_tokens, measured, peak_rates[0] * factor)
             now = time.perf_counter()
             state.seconds += now - start
@@ -186,6 +207,8 @@ def train(training: Training, progress: Progress) -> State:
     training.decay()
     if state.best_weights:
         training.network.load_state_dict(training.network.state_dict() | state.best_weights)
+    for companion in training.companions:
+        companion.finish()
     training.network.eval()
     return state
 
@@ -238,12 +261,15 @@ def record(
         state.sums[name] = (total_so_far + value, count + 1)
     ends_epoch = training.steps.ends_epoch(step)
     validated = training.validate is not None and ends_epoch
-    if validated or state.step % max(1, total // LOG_POINTS) == 0 or state.step == total:
+    logged = validated or state.step % max(1, total // LOG_POINTS) == 0 or state.step == total
+    if logged:
         means = {name: value / count for name, (value, count) in state.sums.items()}
         state.log.append({"step": state.step, **means, "learning_rate": rate})
         state.sums = {}
     if validated:
         _validate(training, state)
+    if logged:
+        training.tell(state.log[-1])
 
 
 def _validate(training: Training, state: State) -> None:
@@ -257,13 +283,17 @@ def _validate(training: Training, state: State) -> None:
     score = next(iter(scores.values()))
     if score > state.best_score:
         state.best_score, state.stale = score, 0
-        state.best_weights = {
-            name: parameter.detach().clone()
-            for name, parameter in training.network.named_parameters()
-            if parameter.requires_grad
-        }
+        state.best_weights = {name: p.clone() for name, p in _moving(training).items()}
     else:
         state.stale += 1
+
+
+def _moving(training: Training) -> dict[str, Tensor]:
+    """Every parameter that moves at some time of the stage, by name."""
+    groups = training.optimizer.param_groups
+    moving = {id(parameter) for group in groups for parameter in group["params"]}
+    named = training.network.named_parameters()
+    return {name: p.detach() for name, p in named if id(p) in moving}
 
 
 def _patience_is_over(training: Training, state: State) -> bool:
@@ -279,13 +309,13 @@ def _how_to_go_on(training: Training, state: State) -> str:
 
 def save(training: Training, state: State, peak_rates: list[float]) -> None:
     """Save what moves, the optimiser and the state; frozen weights are known already."""
-    moving = {n: p.detach() for n, p in training.network.named_parameters() if p.requires_grad}
     everything = {
-        "weights": moving,
+        "weights": _moving(training),
         "optimizer": training.optimizer.state_dict(),
         "peak_rates": peak_rates,
         "state": vars(state),
         "objective": _memory(training.objective),
+        "companions": [companion.state_dict() for companion in training.companions],
     }
     with write_atomically(training.save_file) as file:
         torch.save(everything, file)
@@ -303,6 +333,8 @@ def restore(training: Training) -> State:
         group["lr"] = rate
     if isinstance(training.objective, Remembers):
         training.objective.load_state_dict(saved["objective"])
+    for companion, memory in zip(training.companions, saved["companions"], strict=True):
+        companion.load_state_dict(memory)
     return State(**saved["state"])
 
 

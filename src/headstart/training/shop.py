@@ -17,6 +17,7 @@ from headstart.training.cores import use_given_cores
 from headstart.training.kept import save_seconds
 from headstart.training.precision import choose_precision
 from headstart.training.progress import Progress, Silent
+from headstart.training.tracking import Tracker, Untracked
 
 
 class Shop:
@@ -31,6 +32,7 @@ class Shop:
         self.progress = progress or Silent()
         self.cache = cache or headstart_cache()
         self.precision = choose_precision()
+        self.track: Tracker = Untracked()
         self.save_seconds = save_seconds()
         use_given_cores()
         self._checkpoints: dict[str, Checkpoint] = {}

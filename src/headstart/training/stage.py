@@ -81,6 +81,7 @@ class Workshop(Shop):
             before = found(folder, digest)
             if before is not None:
                 self.progress.say(f"{name}: trained before, reused")
+                self.track.found(before.record)
                 return before
             origin = provenance(given.recipe, given.stage, given.parent, given.rows, digest)
             return kind(given, origin).train(folder, digest, inputs)

@@ -26,6 +26,7 @@ from headstart.training.kept import StageResult
 from headstart.training.model import Trained, open_trained
 from headstart.training.progress import Bar, Progress
 from headstart.training.stage import Workshop
+from headstart.training.tracking import Untracked
 from headstart.verdict.answers import kept
 from headstart.verdict.arms import Arm
 from headstart.verdict.baselines import Terms, fit_linear
@@ -300,11 +301,13 @@ class Trainer:
 
     @contextmanager
     def _muted(self, title: str) -> Iterator[None]:
-        before, self.shop.progress = self.shop.progress, Muted(self.shop.progress, title)
+        progress, track = self.shop.progress, self.shop.track
+        # What is trained in passing is not kept, and neither is its log.
+        self.shop.progress, self.shop.track = Muted(progress, title), Untracked()
         try:
             yield
         finally:
-            self.shop.progress = before
+            self.shop.progress, self.shop.track = progress, track
 
 
 def aligned(logits: Tensor, names: tuple[str, ...], classes: tuple[str, ...]) -> Tensor:
