@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headstart.data.batches import Batch
 from headstart.data.corpus import Cutting
-from headstart.data.text import Tokenizer
+from headstart.data.text import Tokenizer, Tokens
 from headstart.errors import HeadstartError
 from headstart.models.chain import Chain
 from headstart.models.checkpoint import (
@@ -28,6 +28,19 @@ from headstart.training.model import DESCRIPTION, SCHEMA, versions
 Speaking = LanguageModel | TextToText | MaskedLanguageModel
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """How a network is written to a folder that opens as a checkpoint, and read back.
+
+    Attributes:
+        write: fills a fresh folder with the model.
+        read: gives the network that a folder holds.
+    """
+
+    write: Callable[[Path, Pretrained], None]
+    read: Callable[[Path], Chain]
+
+
 @dataclass
 class Pretrained:
     """A network that learns without labels.
@@ -40,17 +53,42 @@ class Pretrained:
         max_length: longest text in tokens; longer ones are cut.
         origin: folder whose tokenizer files are handed on when the model is saved.
         provenance: what it was trained from and on, as plain values.
+        keeping: how the network is written and read back.
         cutting: how texts become rows; None: each text is a row, and what is too long is cut off.
+        encode: from texts and longest row, the tokens of rows that no cutting makes; None: as the
+            tokenizer frames a text, or a pair.
     """
 
     kind: str
-    network: Speaking
+    network: Chain
     task: Task
     tokenizer: Tokenizer
     max_length: int
     origin: Path
     provenance: Mapping[str, Any]
+    keeping: Keeping
     cutting: Cutting | None = None
+    encode: Callable[[Sequence[str], int], Tokens] | None = None
+
+
+def _write_words(folder: Path, model: Pretrained) -> None:
+    assert isinstance(model.network, Speaking), "other networks have a keeping of their own"
+    save_language_model(folder, model.network, source=model.origin, max_length=model.max_length)
+
+
+def _read_words(folder: Path) -> Chain:
+    return open_language_model(folder).model
+
+
+def _read_hidden(folder: Path) -> Chain:
+    return open_masked_model(folder).model
+
+
+WORDS = Keeping(_write_words, _read_words)
+"""Of networks that say words."""
+
+HIDDEN_WORDS = Keeping(_write_words, _read_hidden)
+"""Of networks that tell hidden words."""
 
 
 def save_pretrained(model: Pretrained, folder: Path, proof: Batch) -> None:
@@ -64,7 +102,7 @@ def save_pretrained(model: Pretrained, folder: Path, proof: Batch) -> None:
     Raises:
         HeadstartError: what was read back differs from what was written.
     """
-    save_language_model(folder, model.network, source=model.origin, max_length=model.max_length)
+    model.keeping.write(folder, model)
     description = {
         "schema": SCHEMA,
         "task": model.kind,
@@ -74,9 +112,7 @@ def save_pretrained(model: Pretrained, folder: Path, proof: Batch) -> None:
     }
     text = json.dumps(description, indent=2, ensure_ascii=False)
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    masked = isinstance(model.network, MaskedLanguageModel)
-    read = open_masked_model(folder).model if masked else open_language_model(folder).model
-    _prove(model, read, proof)
+    _prove(model, model.keeping.read(folder), proof)
 
 
 def _prove(model: Pretrained, read: Chain, proof: Batch) -> None:

@@ -121,6 +121,10 @@ def corpus_of(shop: Shop, model: Pretrained, texts: Examples) -> Corpus:
     with part("tokens"):
         if model.cutting is not None:
             return corpus(model.tokenizer, texts, model.cutting, cache=shop.cache)
+        if model.encode is not None:
+            made = model.encode(texts.texts, model.max_length)
+            return Corpus(RaggedStore(made.values, made.offsets, made.segments),
+                          np.arange(len(made)))  # fmt: skip
         store = shop.tokens(model.tokenizer, model.max_length, texts)
         return Corpus(store, np.arange(len(store)))
 
