@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from headstart.errors import unknown_name
+from headstart.recipe.helped import HELPED, Consistency, Distill, Noise, SelfTrain
 from headstart.recipe.train import Lora, adapter_of
 from headstart.recipe.values import Values
 
@@ -143,6 +144,7 @@ OBJECTIVES: dict[str, type[Values]] = {
     "anil": Anil,
     "reptile": Reptile,
     "protonet": ProtoNet,
+    **HELPED,
 }
 """Each kind of objective with its values."""
 
@@ -155,7 +157,10 @@ def _from_name(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-AnyObjective = Annotated[Plain | Maml | Anil | Reptile | ProtoNet, Field(discriminator="kind")]
+AnyObjective = Annotated[
+    Plain | Maml | Anil | Reptile | ProtoNet | Noise | Distill | SelfTrain | Consistency,
+    Field(discriminator="kind"),
+]
 Objective = Annotated[AnyObjective, BeforeValidator(_from_name)]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from headstart.errors import unknown_name
+from headstart.recipe.helped import WithUnlabelled, helped_faults
 from headstart.recipe.objectives import Objective, Plain, learns_from_episodes, objective_faults
 from headstart.recipe.several import (
     AnyBalance,
@@ -28,7 +29,8 @@ from headstart.recipe.train import (
     adapter_of,
     train_faults,
 )
-from headstart.recipe.values import Fraction, Values
+from headstart.recipe.tuning import SHARE, tuning_faults
+from headstart.recipe.values import Fraction, Rate, Values
 
 
 class Stage(Values):
@@ -38,6 +40,7 @@ class Stage(Values):
         name: for the log and the report.
         task: what is asked; a bare name is the task with its defaults, a list several tasks that
             the backbone learns together, see `Member`.
+        objective: how gradients come about; a bare name is the objective with its defaults.
         data: a key of the recipe's data, or several whose rows are read as one. Of several tasks
             each may name its own.
         train: "all", "head", "top:N" (the last N blocks and the head), or ordered patterns with
@@ -52,7 +55,8 @@ class Stage(Values):
             "all" and "top:N"; for what is added and "bitfit" 3e-3, for "prefix:N" 3e-2, with their
             head, as for "head", at 1e-3.
         layer_decay: rate of a block = rate of the block above times this (Howard & Ruder 2018).
-        schedule: how the rate falls after the warm-up.
+        schedule: how the rate falls after the warm-up; "slanted" is linear from a 32nd of the peak
+            up and down to it again (Howard & Ruder 2018).
         warmup: share of the updates over which the rate rises linearly from 0.
         weight_decay: of AdamW; biases and norms are spared.
         clip: largest norm of the gradient of all moving parameters together; 0 switches it off.
@@ -66,6 +70,19 @@ class Stage(Values):
             one that has not become better for so long is left out from then on.
         head: "keep" starts from the head of the stage before, "new" from a fresh one; "auto"
             keeps it where both have the same classes.
+        unfreeze: "gradual" lets head, blocks from the top, and embeddings begin to move one after
+            the other over the first half of the updates (Howard & Ruder 2018).
+        fresh_blocks: so many of the last blocks, and a family's pooler, begin with new weights
+            (Zhang et al. 2021).
+        average: what is left is the mean of the weights: "swa", over the last updates (Izmailov et
+            al. 2018), or "ema", over all, the recent ones more.
+        average_share: of the updates, that "swa" is over, and after which those of "ema" fade.
+        interpolate: what is left is this share of the way from where the stage began to where it
+            ended (WiSE-FT: Wortsman et al. 2022).
+        sharpness: the gradient is that of the worst place about so far away (SAM's rho: Foret et
+            al. 2021); 0 is here.
+        mixout: probability that a weight of a linear map of the backbone is, for an update, what it
+            was at the start (Lee et al. 2020).
         seed: of this stage's new head, data order and dropout. Default: the recipe's.
         mix: of several tasks, which comes how often; see `Mix`.
         balance: of several tasks, how their gradients become one; see `Balance`.
@@ -83,7 +100,7 @@ class Stage(Values):
     steps: Annotated[int, Field(ge=1)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1.0)] | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1.0)] = 1.0
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "constant", "slanted"] = "linear"
     warmup: Fraction = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(ge=0)] = 1.0
@@ -93,6 +110,13 @@ class Stage(Values):
     validation: Fraction = 0.0
     patience: Annotated[int, Field(ge=1)] | None = None
     head: Literal["auto", "keep", "new"] = "auto"
+    unfreeze: Literal["at once", "gradual"] = "at once"
+    fresh_blocks: Annotated[int, Field(ge=0)] = 0
+    average: Literal["no", "swa", "ema"] = "no"
+    average_share: Annotated[float, Field(gt=0, le=1)] = SHARE
+    interpolate: Rate = 1.0
+    sharpness: Annotated[float, Field(ge=0)] = 0.0
+    mixout: Fraction = 0.0
     seed: Annotated[int, Field(ge=0)] | None = None
     mix: AnyMix = Mix()
     balance: AnyBalance = Balance()
@@ -108,6 +132,12 @@ class Stage(Values):
     def data_names(self) -> tuple[str, ...]:
         """The data sets that are read."""
         return (self.data,) if isinstance(self.data, str) else self.data
+
+    @property
+    def unlabelled_names(self) -> tuple[str, ...]:
+        """The data sets that its objective reads without their labels."""
+        objective = self.objective
+        return objective.unlabelled_names if isinstance(objective, WithUnlabelled) else ()
 
     @property
     def adapter(self) -> Adapter | None:
@@ -138,6 +168,8 @@ def stage_faults(place: str, stage: Mapping[str, Any], known: list[str]) -> Iter
         yield f"{place}: exactly one of epochs and steps must be given; found {found}."
     yield from train_faults(place, stage)
     yield from objective_faults(place, stage)
+    yield from helped_faults(place, stage, known)
+    yield from tuning_faults(place, stage, learns_from_episodes(stage))
     watched = stage.get("validation") or learns_from_episodes(stage)
     if stage.get("patience") is not None and not watched:
         yield f"{place}.patience: needs rows to watch. Set validation, for example 0.1."

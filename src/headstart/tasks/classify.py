@@ -46,12 +46,13 @@ class Classify:
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy over the batch, a scalar in nats."""
-        assert batch.target is not None
-        logits = network(batch.inputs, batch.segments)
+        return self.loss_of(network(batch.inputs, batch.segments), batch.target)
+
+    def loss_of(self, logits: Tensor, target: Tensor | None) -> Tensor:
+        """Mean cross-entropy of logits (B, C) with classes (B,), a scalar in nats."""
+        assert target is not None
         weight = None if self.weights is None else logits.new_tensor(self.weights)
-        return F.cross_entropy(
-            logits.float(), batch.target, weight, label_smoothing=self.label_smoothing
-        )
+        return F.cross_entropy(logits.float(), target, weight, label_smoothing=self.label_smoothing)
 
     def metrics(self, logits: Tensor, target: np.ndarray) -> dict[str, float]:
         """Scores of (N, C) logits against (N,) classes; the first one chooses the best epoch."""

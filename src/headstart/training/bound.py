@@ -38,7 +38,8 @@ class Given:
         recipe: that the stage is of.
         stage: the plain values.
         parent: the stage before; None for the first.
-        data: the rows of each data set that the stage reads, in its order.
+        data: the rows of each data set that the stage reads, in its order; then of those that its
+            objective reads without labels.
     """
 
     shop: Shop
@@ -54,8 +55,8 @@ class Given:
 
     @cached_property
     def rows(self) -> Examples:
-        """The rows of all its data sets as one."""
-        return joined(list(self.data.values()))
+        """The rows of all its data sets as one, without those that its objective reads."""
+        return joined([self.data[name] for name in self.stage.data_names])
 
 
 class Bound(ABC):

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headstart.clock import part
 from headstart.data.ahead import Ahead
 from headstart.data.atomic import write_atomically
 from headstart.data.batches import derive_seed
 from headstart.errors import InterruptedRunError, TrainingError
-from headstart.models.chain import Chain
 from headstart.objectives.supervised import Objective, Remembers
 from headstart.recipe import Stage
 from headstart.training.companion import Companion
@@ -129,7 +128,7 @@ class Training:
 
     stage: Stage
     fabric: Fabric
-    network: Chain
+    network: nn.Module
     forward: Any
     objective: Objective
     optimizer: torch.optim.Optimizer

@@ -14,13 +14,20 @@ from headstart.clock import part
 from headstart.data.batches import Batch, Store, StorePart, cut, derive_seed, take
 from headstart.data.draw import draw
 from headstart.errors import RecipeError
+from headstart.models.opened import Opened
+from headstart.objectives.mixout import Mixout, linear_weights
+from headstart.objectives.sharpness import Sharpness
 from headstart.objectives.supervised import Objective, Supervised
 from headstart.recipe import Classify as ClassifyValues
+from headstart.recipe.helped import Consistency, Distill, SelfTrain
+from headstart.recipe.objectives import Plain
 from headstart.tasks.classify import Classify, class_weights
 from headstart.training.adapting import begin_adapter, keep_adapter
 from headstart.training.begin import begin
 from headstart.training.bound import Bound, Given
 from headstart.training.features import Suffix, features, frozen_depth
+from headstart.training.fresh import renew_blocks
+from headstart.training.helped import Help, asks_inside, helped_digest
 from headstart.training.inference import all_logits
 from headstart.training.kept import code_digest
 from headstart.training.loop import Work
@@ -44,12 +51,13 @@ class SupervisedStage(Bound):
 
     def __init__(self, given: Given, provenance: Mapping[str, Any]) -> None:
         super().__init__(given, provenance)
-        self.model = _start(given)
+        self.model, kept_head = _start(given)
         self.model.provenance = dict(provenance)
         parent = given.parent
         base = str(parent.folder) if parent else given.recipe.backbone
         begin_adapter(self.model, self.stage, base, self.seed)
         self.network = self.model.network
+        self.help = Help(given, self.model, self.fabric, kept_head)
         self.examples = given.rows
         assert self.examples.labels is not None
         self.target = self.model.task.encode(self.examples.labels)
@@ -68,14 +76,22 @@ class SupervisedStage(Bound):
         self.order = Order(self.tokens.lengths[self.train_rows], self.stage.batch_tokens, self.seed,
                            epochs=self.stage.epochs, steps=self.stage.steps)  # fmt: skip
 
+    @classmethod
+    def digested(cls, given: Given) -> str:
+        """SHA-256 over the rows, and what the objective reads beside them."""
+        return given.rows.digest + helped_digest(given)
+
     def cached_parts(self) -> int:
         """How many leading parts do not move, if that is worth keeping."""
-        return frozen_depth(self.model.network)
+        plain = isinstance(self.stage.objective, Plain)
+        return frozen_depth(self.model.network) if plain else 0
 
-    def forward(self) -> Suffix:
+    def forward(self) -> Suffix | Opened:
         """The parts of the network that are not cached; the others are computed, or found."""
         depth = self.cached_parts()
         self.store = self._store(depth)
+        if asks_inside(self.stage.objective):
+            return Opened(self.model.network, self.fabric.autocast)
         return Suffix(self.model.network, depth)
 
     def _store(self, depth: int) -> Store:
@@ -101,15 +117,24 @@ class SupervisedStage(Bound):
         """The rows of an update, in parts that fit in memory."""
         rows, limit = self.order.rows(step), self.stage.micro_batch_tokens
         parts = [rows] if limit is None else cut(rows, self.order.lengths, limit)
-        return Work(self.order.num_tokens(rows), [self._batch(some) for some in parts])
+        batches = [self._batch(some) for some in parts]
+        if not isinstance(self.stage.objective, Distill | SelfTrain | Consistency):
+            return Work(self.order.num_tokens(rows), batches)
+        beside = self.help.beside(batches, step, self.order.total)
+        num_tokens = sum(batch.num_tokens for batch in (*batches, *beside.unlabelled))
+        return Work(num_tokens, [beside])
 
     def _batch(self, rows: np.ndarray) -> Batch:
         batch = take(self.store, self.train_rows[rows], self.target)
         return replace(batch, weight=len(rows) / self.order.mean_rows)
 
     def objective(self) -> Objective:
-        """The task's own loss."""
-        return Supervised(self.model.task, self.fabric.backward)
+        """The task's own loss, and what the stage puts beside and around it."""
+        found = self.help.objective(Supervised(self.model.task, self.fabric.backward))
+        if self.stage.mixout:
+            weights = linear_weights(self.network.backbone)
+            found = Mixout(found, weights, self.stage.mixout)
+        return Sharpness(found, self.stage.sharpness) if self.stage.sharpness else found
 
     def validation(self, forward: Any) -> Callable[[], dict[str, float]] | None:
         """Scores on the rows held out."""
@@ -132,8 +157,8 @@ class SupervisedStage(Bound):
         return {"adapter": adapter}
 
 
-def _start(given: Given) -> Trained:
-    """The model that a stage begins with, its head kept or new."""
+def _start(given: Given) -> tuple[Trained, bool]:
+    """The model that a stage begins with, and whether its head answered before."""
     stage, recipe, parent = given.stage, given.recipe, given.parent
     labels = given.rows.classes
     torch.manual_seed(derive_seed("head", given.seed, stage.head))
@@ -153,12 +178,14 @@ def _start(given: Given) -> Trained:
             f"stage {stage.name!r}, head: cannot keep a head for {list(model.task.labels)} "
             f'where the data has {list(labels)}. Map the labels, or set head = "new".'
         )
+    kept_head = same and stage.head != "new" and parent is not None and answers(parent.folder)
     if stage.head == "new" or not same:
         model.task = Classify(labels)
         old = model.network.head.state_dict()
         model.network.head = model.task.head(old["weight"].shape[1], "bias" in old)
     assert isinstance(stage.task, ClassifyValues)
+    renew_blocks(model.network, stage, given.seed)
     weights = class_weights(stage.task.class_weights, given.rows.labels or [], model.task.labels)
     smoothing = stage.task.label_smoothing
     model.task = replace(model.task, weights=weights, label_smoothing=smoothing)
-    return model
+    return model, kept_head or kept is not None

@@ -176,7 +176,7 @@ def read_rows(
             faults += error.faults
     if faults:
         raise DataError(faults)
-    used = {name for stage in recipe.stage for name in stage.data_names}
+    used = {n for stage in recipe.stage for n in stage.data_names + stage.unlabelled_names}
     train = {name: rows for name, rows in sets.items() if name in used}
     held_out = judge if judge in used else None
     test = sets[judge]
@@ -223,6 +223,8 @@ def last_labelled(recipe: Recipe) -> Stage:
 def _is_labelled(recipe: Recipe, name: str) -> bool:
     """Whether the labels of a data set are read: by a stage, or to judge by."""
     readers = [stage for stage in recipe.stage if name in stage.data_names]
+    if not readers and any(name in stage.unlabelled_names for stage in recipe.stage):
+        return False
     return not readers or any(labels_read(stage, name) for stage in readers)
 
 
