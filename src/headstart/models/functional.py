@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,10 @@ from headstart.nn.ragged import Ragged
 
 WEIGHT, BIAS = "head.weight", "head.bias"
 """What an episode's head is called among the parameters that an episode has of its own."""
+
+
+Read = Callable[[], Tensor]
+"""Gives the vectors (S, D) of the rows that an episode learns from."""
 
 
 class Functional(nn.Module):
@@ -86,11 +90,11 @@ class EpisodeHead(nn.Module, ABC):
             self.register_buffer("rates", rates)
 
     @abstractmethod
-    def forward(self, vectors: Tensor, target: Tensor, ways: int) -> dict[str, Tensor]:
+    def forward(self, read: Read, target: Tensor, ways: int) -> dict[str, Tensor]:
         """The head as `WEIGHT` (N, D) and `BIAS` (N,).
 
         Args:
-            vectors: (S, D) of the rows to learn from.
+            read: gives the vectors (S, D) of the rows to learn from; not called in vain.
             target: (S,) int64 class of each, 0 to N - 1.
             ways: N.
         """
@@ -113,9 +117,9 @@ class MeansHead(EpisodeHead):
     gradient descent may go on (Triantafillou et al. 2020, section 3).
     """
 
-    def forward(self, vectors: Tensor, target: Tensor, ways: int) -> dict[str, Tensor]:
+    def forward(self, read: Read, target: Tensor, ways: int) -> dict[str, Tensor]:
         """The head that has the nearest mean win."""
-        means = class_means(vectors, target, ways)
+        means = class_means(read(), target, ways)
         return {WEIGHT: 2 * means, BIAS: -means.square().sum(1)}
 
 
@@ -140,7 +144,7 @@ class LearnedHead(EpisodeHead):
         super().__init__(layers, rate, learn_rates=learn_rates)
         self.start = start
 
-    def forward(self, vectors: Tensor, target: Tensor, ways: int) -> dict[str, Tensor]:
+    def forward(self, read: Read, target: Tensor, ways: int) -> dict[str, Tensor]:
         """The head as it was learned; it has as many classes as every episode."""
         assert ways == len(self.start.weight), "every episode has as many classes"
         return {WEIGHT: self.start.weight, BIAS: self.start.bias}
@@ -174,8 +178,9 @@ class GeneratedHead(EpisodeHead):
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
-    def forward(self, vectors: Tensor, target: Tensor, ways: int) -> dict[str, Tensor]:
+    def forward(self, read: Read, target: Tensor, ways: int) -> dict[str, Tensor]:
         """The class means' head, moved by what the network makes of each class."""
+        vectors = read()
         made = class_means(self.outer(torch.tanh(self.inner(vectors))), target, ways)
         means = class_means(vectors, target, ways)
         return {

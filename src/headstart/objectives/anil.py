@@ -63,7 +63,7 @@ class Anil(EpisodeObjective):
     def end(self, vectors: Tensor, support: Batch, ways: int) -> Parameters:
         """Where the head's steps lead, with the way there."""
         assert support.target is not None
-        start = self.head(vectors, support.target, ways)
+        start = self.head(lambda: vectors, support.target, ways)
         rates = self.head.rate_of(list(start))
         return steps_through(self.ask(vectors, support), start, rates, self.steps)
 
@@ -82,7 +82,7 @@ class Anil(EpisodeObjective):
         """Where the head's steps on the support lead."""
         assert support.target is not None
         vectors = network({}, support.inputs, support.segments)
-        start = self.head(vectors, support.target, ways)
+        start = self.head(lambda: vectors, support.target, ways)
         rates = self.head.rate_of(list(start))
         ask, count = self.ask(vectors, support), self.steps if steps is None else steps
         return moved(start, rates, steps_apart([ask], start, rates, count))
@@ -94,7 +94,7 @@ class FirstOrderAnil(Anil):
     def end(self, vectors: Tensor, support: Batch, ways: int) -> Parameters:
         """Where the head's steps lead, taken for constant but for the beginning."""
         assert support.target is not None
-        start = self.head(vectors, support.target, ways)
+        start = self.head(lambda: vectors, support.target, ways)
         rates = self.head.rate_of(list(start))
         ask = self.ask(vectors.detach(), support)
         return moved(start, rates, steps_apart([ask], start, rates, self.steps))

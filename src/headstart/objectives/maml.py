@@ -80,8 +80,13 @@ class FirstOrderMaml(EpisodeObjective):
         """Where an episode begins."""
         assert support.target is not None
         body = with_gradients(self.parameters)
-        return body | self.head(network(body, support.inputs, support.segments), support.target,
-                                ways)  # fmt: skip
+
+        def read() -> Tensor:
+            vectors = network(body, support.inputs, support.segments)
+            assert isinstance(vectors, Tensor)
+            return vectors
+
+        return body | self.head(read, support.target, ways)
 
     def ask(self, network: nn.Module, batch: Batch) -> Ask:
         """The loss on some rows, by the episode's parameters."""

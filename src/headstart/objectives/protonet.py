@@ -50,4 +50,4 @@ class ProtoNet(EpisodeObjective):
         """The class means as a head; there are no steps."""
         assert support.target is not None
         vectors = network({}, support.inputs, support.segments)
-        return self.head(vectors, support.target, ways)
+        return self.head(lambda: vectors, support.target, ways)
