@@ -65,11 +65,27 @@ class CausalLm(Values):
     kind: Literal["causal-lm"]
 
 
+class Contrast(Values):
+    """Texts that belong together are found among the others of a batch (Gao et al. 2021).
+
+    A text belongs to itself, seen again through other dropout; where `text` of the data names two
+    columns, the first of a pair to the second.
+
+    Attributes:
+        kind: "contrast".
+        temperature: that the cosines of two texts' vectors are divided by.
+    """
+
+    kind: Literal["contrast"]
+    temperature: Positive = 0.05
+
+
 TASKS: dict[str, type[Values]] = {
     "classify": Classify,
     "regress": Regress,
     "masked-lm": MaskedLm,
     "causal-lm": CausalLm,
+    "contrast": Contrast,
 }
 """Each kind of task with its values."""
 
@@ -86,7 +102,9 @@ def from_name(value: object) -> object:
     return value
 
 
-AnyTask = Annotated[Classify | Regress | MaskedLm | CausalLm, Field(discriminator="kind")]
+AnyTask = Annotated[
+    Classify | Regress | MaskedLm | CausalLm | Contrast, Field(discriminator="kind")
+]
 Task = Annotated[AnyTask, BeforeValidator(from_name)]
 
 

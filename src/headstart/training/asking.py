@@ -20,6 +20,7 @@ from headstart.tasks.causal_lm import CausalLm
 from headstart.tasks.hiding import Hiding, Spans, WholeWords, single_tokens
 from headstart.tasks.masked_lm import MaskedLm
 from headstart.training.bound import Given
+from headstart.training.contrasting import begin_contrast, embeds, in_parts
 from headstart.training.openings import (
     mask_of,
     masked_start,
@@ -90,6 +91,7 @@ def begin_causal_lm(given: Given) -> Pretrained:
 BEGINNINGS: dict[str, Callable[[Given], Pretrained]] = {
     "masked-lm": begin_masked_lm,
     "causal-lm": begin_causal_lm,
+    "contrast": begin_contrast,
 }
 """By the kind of task."""
 
@@ -102,7 +104,11 @@ def _goes_on(family: Family) -> bool:
     return family.language is not None and family.kind == "text decoder"
 
 
-SERVED: dict[str, Callable[[Family], bool]] = {"masked-lm": _hides, "causal-lm": _goes_on}
+SERVED: dict[str, Callable[[Family], bool]] = {
+    "masked-lm": _hides,
+    "causal-lm": _goes_on,
+    "contrast": embeds,
+}
 """Which families can serve a task, by its kind."""
 
 
@@ -122,7 +128,8 @@ def check_served(recipe: Recipe, family: Family) -> None:
     """Whether a backbone can serve all tasks of a recipe, before anything is trained.
 
     Raises:
-        RecipeError: for each stage whose task it cannot.
+        RecipeError: for each stage whose task it cannot, or that asks it in parts where all of
+            a batch is needed at once.
     """
     kinds = [
         (stage.name, one.task.kind)
@@ -134,6 +141,11 @@ def check_served(recipe: Recipe, family: Family) -> None:
         unserved(name, kind, recipe.backbone, family)
         for name, kind in kinds
         if kind in SERVED and not SERVED[kind](family)
+    ]
+    faults += [
+        in_parts(stage.name)
+        for stage in recipe.stage
+        if stage.task.kind == "contrast" and stage.micro_batch_tokens is not None
     ]
     if faults:
         raise RecipeError(faults)

@@ -142,6 +142,11 @@ class Beginnings:
         stage = self.stage.model_copy(update={"task": member.task, "data": member.data})
         data = {name: self.given.data[name] for name in member.data_names}
         made = BEGINNINGS[kind](replace(self.given, stage=stage, data=data))
+        if made.encode is not None:
+            raise RecipeError(
+                f"{kind} reads the texts of a pair one by one, which it cannot beside other tasks. "
+                "Give it a stage of its own, or a single text column."
+            )
         return made.task, made.network
 
     def _labelled(self, member: Member, rows: Examples) -> tuple[Answers, Network]:
