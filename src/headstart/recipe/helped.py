@@ -149,7 +149,7 @@ def helped_faults(place: str, stage: Mapping[str, Any], known: list[str]) -> Ite
     train = stage.get("train", "all")
     words = [train] if isinstance(train, str) else list(train) if isinstance(train, Mapping) else []
     if kind in ("r3f", "smart") and any(adapter_of(str(w)) or w == "kind" for w in words):
-        yield f'{place}.train: {kind} is for a backbone that moves itself. Use "all" or "top:N".'
+        yield f'{place}.train: {kind} moves the backbone itself. Use "all" or "top:N".'
 
 
 def _name_faults(
