@@ -66,7 +66,10 @@ class Opened(nn.Module):
 
     def see(self, tokens: Ragged, segments: Tensor | None = None) -> Seen:
         """Logits, and what was seen on the way to them."""
-        blocks, states, weights, values = self.network.backbone.blocks, [], [], []
+        blocks = self.network.backbone.blocks
+        states: list[Tensor] = []
+        weights: list[Tensor] = []
+        values: list[Tensor] = []
         hooks = [b.register_forward_hook(lambda *given: states.append(given[2].values))
                  for b in blocks]  # fmt: skip
         attention = last_attention(self.network)

@@ -66,4 +66,5 @@ def mask(like: Tensor, probability: float) -> Tensor:
 
 def linear_weights(module: nn.Module) -> list[nn.Parameter]:
     """The weights of all linear maps in a module."""
-    return [part.weight for part in module.modules() if isinstance(part, nn.Linear)]
+    weights = (part.weight for part in module.modules() if isinstance(part, nn.Linear))
+    return [weight for weight in weights if isinstance(weight, nn.Parameter)]
