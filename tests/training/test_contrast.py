@@ -74,11 +74,11 @@ def test_sentence_transformers_opens_what_is_left_and_a_classifier_goes_on(
 
 def test_pairs_are_learned_and_told_from_others_that_were_held_out(tiny_bert):
     data = DATA | {"texts": paired(157)}
-    settings = {"epochs": 4, "steps": None, "validation": 0.2}
+    settings = {"epochs": 4, "steps": None, "validation": 0.2, "learning_rate": 1e-2}
     adapted = Workshop().run(recipe(tiny_bert, **settings), data)[0]
     judged = [point["validation"] for point in adapted.record["log"] if "validation" in point]
     log = [found["log_likelihood"] for found in judged]
-    assert log[-1] > log[0]
+    assert log[-1] > log[0] + 0.2
 
 
 def test_resumed_is_uninterrupted(tiny_bert, monkeypatch, tmp_path):
@@ -127,9 +127,9 @@ def test_what_cannot_be_is_refused_with_the_remedy(tiny_bert, tiny_gpt2):  # noq
         check_served(parts, bert)
     with pytest.raises(RecipeError, match=r"micro_batch_tokens: .*recompute = true"):
         Workshop().run(parts, DATA)
-    with pytest.raises(RecipeError, match="contrast asks what .* a vit, cannot"):
+    with pytest.raises(RecipeError, match=r"contrast asks what .* a vit, cannot"):
         check_served(recipe(tiny_bert), vit)
-    with pytest.raises(RecipeError, match="weights of its own.*pooling = 'cls' or 'mean'"):
+    with pytest.raises(RecipeError, match=r"weights of its own.*pooling = 'cls' or 'mean'"):
         Workshop().run(recipe(tiny_bert, "family"), DATA)
     with pytest.raises(RecipeError, match="cls reads the first token"):
         Workshop().run(recipe(tiny_gpt2, "cls"), DATA)

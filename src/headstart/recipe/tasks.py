@@ -80,12 +80,50 @@ class Contrast(Values):
     temperature: Positive = 0.05
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+SpanLength = Annotated[float, Field(ge=1)]
+
+
+class SpanCorruption(Values):
+    """Spans are left out, and told one after the other by a decoder (T5: Raffel et al. 2020).
+
+    Attributes:
+        kind: "span-corruption".
+        share: of a text's tokens that are left out, anew each time it is seen.
+        mean_span: mean length of a span in tokens.
+    """
+
+    kind: Literal["span-corruption"]
+    share: Share = 0.15
+    mean_span: SpanLength = 3.0
+
+
+class Denoise(Values):
+    """A decoder tells a whole text from what damage left of it (BART: Lewis et al. 2020).
+
+    Attributes:
+        kind: "denoise".
+        share: of a text's tokens that spans hide, anew each time it is seen; each span becomes one
+            mask.
+        mean_span: mean of the Poisson distribution of a span's length in tokens; one of length 0
+            puts a mask in between.
+        permute: the sentences in another order first, as BART's own pre-training had them.
+    """
+
+    kind: Literal["denoise"]
+    share: Share = 0.3
+    mean_span: Positive = 3.0
+    permute: bool = True
+
+
 TASKS: dict[str, type[Values]] = {
     "classify": Classify,
     "regress": Regress,
     "masked-lm": MaskedLm,
     "causal-lm": CausalLm,
     "contrast": Contrast,
+    "span-corruption": SpanCorruption,
+    "denoise": Denoise,
 }
 """Each kind of task with its values."""
 
@@ -103,7 +141,8 @@ def from_name(value: object) -> object:
 
 
 AnyTask = Annotated[
-    Classify | Regress | MaskedLm | CausalLm | Contrast, Field(discriminator="kind")
+    Classify | Regress | MaskedLm | CausalLm | Contrast | SpanCorruption | Denoise,
+    Field(discriminator="kind"),
 ]
 Task = Annotated[AnyTask, BeforeValidator(from_name)]
 

@@ -29,6 +29,12 @@ from headstart.training.openings import (
     tokenizer_of,
 )
 from headstart.training.pretrained import HIDDEN_WORDS, Pretrained
+from headstart.training.text_to_text import (
+    begin_denoise,
+    begin_span_corruption,
+    has_masks,
+    has_sentinels,
+)
 
 
 def begin_masked_lm(given: Given) -> Pretrained:
@@ -92,6 +98,8 @@ BEGINNINGS: dict[str, Callable[[Given], Pretrained]] = {
     "masked-lm": begin_masked_lm,
     "causal-lm": begin_causal_lm,
     "contrast": begin_contrast,
+    "span-corruption": begin_span_corruption,
+    "denoise": begin_denoise,
 }
 """By the kind of task."""
 
@@ -108,6 +116,8 @@ SERVED: dict[str, Callable[[Family], bool]] = {
     "masked-lm": _hides,
     "causal-lm": _goes_on,
     "contrast": embeds,
+    "span-corruption": has_sentinels,
+    "denoise": has_masks,
 }
 """Which families can serve a task, by its kind."""
 
