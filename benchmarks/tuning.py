@@ -90,12 +90,13 @@ def recipe(way: Way, labels: int, seed: int, teacher: StageResult | None, small:
         assert teacher is not None
         changed["objective"] = changed["objective"] | {"teacher": str(teacher.folder)}
     stages = [SOURCE.model_dump(exclude_defaults=True) | {"seed": 0}]
-    if small:
-        stages[0]["epochs"] = 0.05
     stages += [PROBE.model_dump(exclude_defaults=True)] if way.probe else []
     stages += [tune | changed] if way.tuned else []
     if way.after is not None:
         stages.append(tune | {"name": "after"} | dict(way.after))
+    if small:
+        short = {"epochs": None, "steps": 3}
+        stages = [stage | short for stage in stages]
     data = {name: {"path": f"<{name}>"} for name in ("source", "target", "free")}
     values = {"backbone": BACKBONE, "seed": seed, "data": data, "stage": stages}
     return Recipe.from_values(values)
@@ -202,7 +203,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int)
     options = parser.parse_args()
     counts = options.labels or ([16] if options.small else [16, 64, 256])
-    seeds = options.seeds or (2 if options.small else 5)
+    seeds = options.seeds or (1 if options.small else 5)
     names = list(dict.fromkeys([DEFAULT, *(options.only or WAYS)]))
     seconds, result = timed(lambda: run(names, counts, seeds, options.small))
     rows = table(result, names, counts)

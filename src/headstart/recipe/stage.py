@@ -140,6 +140,11 @@ class Stage(Values):
         return objective.unlabelled_names if isinstance(objective, WithUnlabelled) else ()
 
     @property
+    def all_names(self) -> tuple[str, ...]:
+        """The data sets that are read, with labels or without."""
+        return self.data_names + self.unlabelled_names
+
+    @property
     def adapter(self) -> Adapter | None:
         """What the stage adds to the backbone, None where nothing."""
         if isinstance(self.train, Lora | Prefix | Bottleneck):

@@ -57,7 +57,7 @@ class Workshop(Shop):
         results: list[StageResult] = []
         for stage in recipe.stage:
             parent = results[-1] if results else None
-            read = {name: data[name] for name in stage.data_names + stage.unlabelled_names}
+            read = {name: data[name] for name in stage.all_names}
             results.append(self._stage(Given(self, recipe, stage, parent, read)))
             self._used.add(results[-1].folder)
             gone = make_room(self.cache, self._limit, self._used)

@@ -176,7 +176,7 @@ def read_rows(
             faults += error.faults
     if faults:
         raise DataError(faults)
-    used = {n for stage in recipe.stage for n in stage.data_names + stage.unlabelled_names}
+    used = {name for stage in recipe.stage for name in stage.all_names}
     train = {name: rows for name, rows in sets.items() if name in used}
     held_out = judge if judge in used else None
     test = sets[judge]

@@ -142,7 +142,7 @@ class Trainer:
             told = {"seconds": trial.seconds, "restarts": trial.restarts}
             return trial.logits.numpy(), told | {"collapsed": trial.collapsed}
 
-        read = {name for stage in recipe.stage for name in stage.data_names} - {"target"}
+        read = {name for stage in recipe.stage for name in stage.all_names} - {"target"}
         data = {name: self.rows.train[name].digest for name in sorted(read)}
         key = {
             "arm": arm.way,
@@ -172,7 +172,7 @@ class Trainer:
         self, recipe: Recipe, target: Part | None, judged: Part | None
     ) -> dict[str, Examples]:
         """What the stages read; with folds, no text of the rows that are judged."""
-        names = {name for stage in recipe.stage for name in stage.data_names} - {"target"}
+        names = {name for stage in recipe.stage for name in stage.all_names} - {"target"}
         data = {name: self.rows.train[name] for name in names}
         if self.rows.folds and judged is not None:
             unlabelled = [name for name in names if data[name].labels is None]
@@ -286,7 +286,7 @@ class Trainer:
         own = {"target", *(("texts", "unlabelled") if self.rows.folds else ())}
         mine = False
         for stage, result in zip(recipe.stage, trial.stages, strict=False):
-            mine = mine or bool(own & set(stage.data_names))
+            mine = mine or bool(own & set(stage.all_names))
             if mine and not result.reused:
                 with FileLock(result.folder.with_suffix(".lock")):
                     shutil.rmtree(result.folder, ignore_errors=True)
