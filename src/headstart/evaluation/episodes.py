@@ -186,8 +186,8 @@ def nearest_mean(support: np.ndarray, classes: np.ndarray, query: np.ndarray) ->
 
 
 FROZEN: dict[str, Answer] = {
-    "logistic regression, frozen": logistic,
-    "class means, frozen": nearest_mean,
+    "frozen + regression": logistic,
+    "frozen + class means": nearest_mean,
 }
 """Ways of answering from frozen vectors, by what a table calls them."""
 
