@@ -23,7 +23,7 @@ from headstart.data.examples import Examples
 from headstart.data.extending import extend
 from headstart.data.text import Tokenizer
 from headstart.data.vocabulary import train_vocabulary
-from headstart.errors import DataError, RecipeError
+from headstart.errors import CheckpointError, DataError, RecipeError
 from headstart.models.checkpoint import open_checkpoint, open_masked_model
 from headstart.recipe import SIZES, Recipe
 from headstart.training.making import made
@@ -81,20 +81,21 @@ def test_new_weights_are_as_unsure_as_can_be():
         assert stage.record["provenance"]["backbone"] == f"new:{name}"
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "byte-bpe", "unigram"])
-def test_the_same_texts_give_the_same_vocabulary_in_every_process(kind):
+def test_the_same_texts_give_the_same_vocabulary_in_every_process():
     code = (
+        "import json, sys\n"
         "from headstart.data.vocabulary import train_vocabulary\n"
-        "from tests.training.test_making import TEXTS\n"
-        f"built = train_vocabulary(TEXTS, family='bert', kind={kind!r}, size=307, lowercase=True)\n"
-        "print(built.to_str())"
+        "texts = json.load(sys.stdin)\n"
+        "for kind in ('wordpiece', 'byte-bpe', 'unigram'):\n"
+        "    built = train_vocabulary(texts, family='bert', kind=kind, size=307, lowercase=True)\n"
+        "    print(built.to_str())"
     )
-    found = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        .stdout
+    command, given = [sys.executable, "-c", code], json.dumps(TEXTS)
+    runs = [
+        subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout
         for _ in range(2)
-    }  # fmt: skip
-    assert len(found) == 1
+    ]
+    assert runs[0] == runs[1] and len(runs[0].splitlines()) == 3
 
 
 def test_letters_are_kept_or_not_and_room_is_asked_for():
@@ -210,6 +211,11 @@ def test_a_checkpoint_with_more_words(tiny_bert, tmp_path):
     assert AutoModelForMaskedLM.from_pretrained(place).config.vocab_size == first + 4
     trained = shop.run(made(asked, {"texts": texts(DOMAIN)}, shop), {"texts": texts(DOMAIN)})
     assert open_checkpoint(trained[0].folder).config["vocab_size"] == first + 4
+
+
+def test_elsewhere_a_backbone_from_nothing_is_explained():
+    with pytest.raises(CheckpointError, match="is made from nothing by a recipe"):
+        open_checkpoint("new:bert-tiny")
 
 
 def test_headstart_run_from_nothing_and_on_to_a_classifier(tmp_path):

@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from headstart.errors import CheckpointError, nearest
+from headstart.recipe.vocabulary import is_new
 
 HUB_SECONDS = 10.0
 """How long to wait for the hub to answer before it counts as out of reach."""
@@ -236,6 +237,11 @@ def resolve(name: str | Path) -> Path:
         return folder
     _check_path(name, folder)
     name = str(name)
+    if is_new(name):
+        raise CheckpointError(
+            f"backbone {name!r}: is made from nothing by a recipe whose texts it learns from "
+            "(headstart run); what that leaves in model/ can be given here."
+        )
     packaged = PACKAGED.get(name)
     if packaged is not None:
         spec = find_spec(packaged.module)

@@ -174,7 +174,7 @@ def read_texts(recipe: Recipe, given: Mapping[str, Any] | None = None) -> Texts:
             faults += error.faults
     if faults:
         raise DataError(faults)
-    used = {name for stage in recipe.stage for name in stage.data_names}
+    used = {name for stage in recipe.stage for name in stage.all_names}
     train = {name: rows for name, rows in sets.items() if name in used}
     if recipe.test is not None and recipe.test not in used:
         held = {"test": sets[recipe.test]}
