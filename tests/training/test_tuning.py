@@ -14,7 +14,7 @@ from tests.training.test_trainable import network, stage
 
 from headstart.data.examples import Examples, examples
 from headstart.data.table import read
-from headstart.errors import DataError, InterruptedRunError, RecipeError
+from headstart.errors import CheckpointError, DataError, InterruptedRunError, RecipeError
 from headstart.models.checkpoint import open_checkpoint
 from headstart.recipe import Recipe
 from headstart.training import loop
@@ -231,6 +231,13 @@ def test_a_teacher_is_found_checked_and_part_of_what_a_stage_is_made_of(tiny_ber
     assert other.digest != first.digest
 
 
+def test_a_teacher_must_be_there_before_anything_is_trained(tiny_bert, own_cache):
+    objective = {"kind": "distill", "teacher": str(own_cache / "nowhere")}
+    with pytest.raises(CheckpointError, match="there is no such folder"):
+        train(tiny_bert, {}, {"objective": objective})
+    assert not (own_cache / "stages").exists()
+
+
 def test_a_teacher_of_other_classes_is_refused(tiny_bert):
     teacher = train(tiny_bert, {"steps": 1, "epochs": None})[0]
     stages = recipe(tiny_bert, {"objective": {"kind": "distill", "teacher": str(teacher.folder)}})
@@ -243,7 +250,8 @@ def test_a_teacher_of_other_classes_is_refused(tiny_bert):
 def test_self_training_needs_a_head_that_answers_and_rows_that_are_sure(tiny_bert):
     objective = {"kind": "self-train", "unlabelled": "free"}
     with pytest.raises(RecipeError, match="here the head is new"):
-        train(tiny_bert, {"objective": objective})
+        train(tiny_bert, {"task": "masked-lm", "epochs": 0.1}, {"objective": objective})
+    assert "Train one in a stage before" in faults(objective=objective)
     with pytest.raises(DataError, match=r"no row of free reaches 1; the surest .* Lower it"):
         train(tiny_bert, PARENT, {"objective": objective | {"threshold": 1.0}})
 

@@ -144,8 +144,11 @@ def helped_faults(place: str, stage: Mapping[str, Any], known: list[str]) -> Ite
         for key, value in (("steps", 1), ("step_size", 1e-5)):
             if objective.get(key, value) != value:
                 yield f"{where}.{key}: is read by smart alone. Drop it, or use smart."
-    if kind == "self-train" and stage.get("head") == "new":
-        yield f"{where}: self-train learns from the head of the stage before. Do not make it new."
+    if kind == "self-train" and (stage.get("head") == "new" or place.endswith("[0]")):
+        yield (
+            f"{where}: self-train learns from what the head of the stage before says. Train one in "
+            'a stage before, on the same classes, and leave head = "new" out.'
+        )
     train = stage.get("train", "all")
     words = [train] if isinstance(train, str) else list(train) if isinstance(train, Mapping) else []
     if kind in ("r3f", "smart") and any(adapter_of(str(w)) or w == "kind" for w in words):

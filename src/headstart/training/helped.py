@@ -26,6 +26,7 @@ from headstart.objectives.unlabelled import (
     TokenNoise,
     pseudo_labels,
 )
+from headstart.recipe import Recipe
 from headstart.recipe.helped import Consistency as ConsistencyValues
 from headstart.recipe.helped import Distill as DistillValues
 from headstart.recipe.helped import Noise as NoiseValues
@@ -33,7 +34,7 @@ from headstart.recipe.helped import SelfTrain as SelfTrainValues
 from headstart.recipe.helped import WithUnlabelled
 from headstart.training.bound import Given
 from headstart.training.inference import all_logits
-from headstart.training.model import Trained, open_trained
+from headstart.training.model import DESCRIPTION, Trained, described, open_trained
 from headstart.training.order import Order
 
 WEIGHTS = "model.safetensors"
@@ -238,9 +239,22 @@ def helped_digest(given: Given) -> str:
     for name in names:
         digest.update(given.data[name].texts_digest.encode())
     if isinstance(values, DistillValues):
-        open_trained(model_folder(values.teacher))  # says what is wrong with it, if anything is
-        digest.update((model_folder(values.teacher) / WEIGHTS).read_bytes())
+        folder = model_folder(values.teacher)
+        open_trained(folder)  # says what is wrong with it, if anything is
+        for name in (DESCRIPTION, WEIGHTS):
+            digest.update((folder / name).read_bytes())
     return digest.hexdigest() if names or isinstance(values, DistillValues) else ""
+
+
+def check_teachers(recipe: Recipe) -> None:
+    """Whether all teachers are there, before anything is trained.
+
+    Raises:
+        CheckpointError: one is not.
+    """
+    for stage in recipe.stage:
+        if isinstance(stage.objective, DistillValues):
+            described(model_folder(stage.objective.teacher))
 
 
 def asks_inside(values: Any) -> bool:

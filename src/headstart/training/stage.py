@@ -17,6 +17,7 @@ from headstart.data.examples import Examples
 from headstart.recipe import Recipe, Regress, Several, Stage, reads_labels
 from headstart.recipe.objectives import Episodic
 from headstart.training.bound import Bound, Given
+from headstart.training.helped import check_teachers
 from headstart.training.kept import StageResult, code_digest, found, provenance
 from headstart.training.meta import MetaStage
 from headstart.training.multitask import MultiTaskStage
@@ -54,6 +55,7 @@ class Workshop(Shop):
         Args:
             data: the rows of each data set that a stage names.
         """
+        check_teachers(recipe)
         results: list[StageResult] = []
         for stage in recipe.stage:
             parent = results[-1] if results else None
