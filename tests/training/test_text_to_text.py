@@ -100,8 +100,8 @@ def test_held_out_loss_falls_and_a_classifier_and_the_task_go_on(start):
     task, folder = start
     settings = {"epochs": 4, "steps": None, "validation": 0.2, "learning_rate": 1e-2}
     chain = recipe(folder, task, **settings)
-    again = chain.stage[0].model_copy(update={"name": "again", "epochs": None, "steps": 1,
-                                              "learning_rate": 1e-9, "validation": 0.0})  # fmt: skip
+    short = {"name": "again", "epochs": None, "steps": 1, "learning_rate": 1e-9, "validation": 0.0}
+    again = chain.stage[0].model_copy(update=short)
     chain = chain.model_copy(update={"stage": (*chain.stage, again)})
     adapted, tuned, last = Workshop().run(chain, DATA)
     judged = [point["validation"] for point in adapted.record["log"] if "validation" in point]

@@ -116,6 +116,21 @@ class Denoise(Values):
     permute: bool = True
 
 
+class ReplacedToken(Values):
+    """A small generator replaces hidden tokens, and the backbone tells which (ELECTRA: Clark et al.
+    2020).
+
+    Attributes:
+        kind: "replaced-token".
+        share: of the tokens that are hidden, anew each time a text is seen.
+        weight: of the backbone's loss beside the generator's.
+    """
+
+    kind: Literal["replaced-token"]
+    share: Share = 0.15
+    weight: Positive = 50.0
+
+
 TASKS: dict[str, type[Values]] = {
     "classify": Classify,
     "regress": Regress,
@@ -124,6 +139,7 @@ TASKS: dict[str, type[Values]] = {
     "contrast": Contrast,
     "span-corruption": SpanCorruption,
     "denoise": Denoise,
+    "replaced-token": ReplacedToken,
 }
 """Each kind of task with its values."""
 
@@ -141,7 +157,7 @@ def from_name(value: object) -> object:
 
 
 AnyTask = Annotated[
-    Classify | Regress | MaskedLm | CausalLm | Contrast | SpanCorruption | Denoise,
+    Classify | Regress | MaskedLm | CausalLm | Contrast | SpanCorruption | Denoise | ReplacedToken,
     Field(discriminator="kind"),
 ]
 Task = Annotated[AnyTask, BeforeValidator(from_name)]

@@ -29,6 +29,7 @@ from headstart.training.openings import (
     tokenizer_of,
 )
 from headstart.training.pretrained import HIDDEN_WORDS, Pretrained
+from headstart.training.replacing import begin_replaced_token
 from headstart.training.text_to_text import (
     begin_denoise,
     begin_span_corruption,
@@ -100,6 +101,7 @@ BEGINNINGS: dict[str, Callable[[Given], Pretrained]] = {
     "contrast": begin_contrast,
     "span-corruption": begin_span_corruption,
     "denoise": begin_denoise,
+    "replaced-token": begin_replaced_token,
 }
 """By the kind of task."""
 
@@ -118,6 +120,7 @@ SERVED: dict[str, Callable[[Family], bool]] = {
     "contrast": embeds,
     "span-corruption": has_sentinels,
     "denoise": has_masks,
+    "replaced-token": _hides,
 }
 """Which families can serve a task, by its kind."""
 
