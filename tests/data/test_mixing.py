@@ -12,7 +12,10 @@ def lengths(count, seed):
     return np.random.default_rng(seed).integers(3, 23, size=count)
 
 
-def mixture(rule=Rule(), **options):
+PLAIN = Rule()
+
+
+def mixture(rule=PLAIN, **options):
     parts = {"a": lengths(211, 1), "b": lengths(53, 2), "c": lengths(17, 3)}
     return Mixture(parts, rule, 64, 5, **({"epochs": 3} | options))
 

@@ -30,7 +30,7 @@ def test_the_sum_is_the_sum():
 
 
 def test_two_gradients_against_each_other_lose_what_is_against():
-    # g1 = (1, 0), g2 = (-1, 1): g1.g2 = -1. g1 - (-1 / 2) g2 = (1/2, 1/2); g2 - (-1 / 1) g1 = (0, 1).
+    # g1 = (1, 0), g2 = (-1, 1), g1.g2 = -1: g1 + g2 / 2 = (1/2, 1/2), and g2 + g1 = (0, 1).
     found, alphas = combined(Projected(), [1.0, 0.0], [-1.0, 1.0])
     assert found == pytest.approx([0.5, 1.5])
     assert alphas == [1.0, 1.0]
