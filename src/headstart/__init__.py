@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.answering import Model
-    from headstart.api import load, load_generator, run, transfer
+    from headstart.api import compare_runs, load, load_generator, run, transfer, write_report
     from headstart.doctor.checkup import Checkup, check
     from headstart.errors import (
         CheckpointError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from headstart.estimator import Classifier
     from headstart.recipe import Data, Recipe, Stage, Task
+    from headstart.report.compare import RunComparison
     from headstart.speaking import Generator
     from headstart.verdict.judge import Verdict
     from headstart.verdict.ranking import Ranking, rank
@@ -40,17 +41,20 @@ _HOMES = {
     "Ranking": "verdict.ranking",
     "Recipe": "recipe",
     "RecipeError": "errors",
+    "RunComparison": "report.compare",
     "Stage": "recipe",
     "Task": "recipe",
     "TrainingError": "errors",
     "UserError": "errors",
     "Verdict": "verdict.judge",
     "check": "doctor.checkup",
+    "compare_runs": "api",
     "load": "api",
     "load_generator": "api",
     "rank": "verdict.ranking",
     "run": "api",
     "transfer": "api",
+    "write_report": "api",
 }
 
 __all__ = [
@@ -66,17 +70,20 @@ __all__ = [
     "Ranking",
     "Recipe",
     "RecipeError",
+    "RunComparison",
     "Stage",
     "Task",
     "TrainingError",
     "UserError",
     "Verdict",
     "check",
+    "compare_runs",
     "load",
     "load_generator",
     "rank",
     "run",
     "transfer",
+    "write_report",
 ]
 
 

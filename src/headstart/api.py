@@ -15,6 +15,7 @@ from headstart.answering import Model
 from headstart.recipe import DEFAULT_BACKBONE, Recipe
 
 if TYPE_CHECKING:
+    from headstart.report.compare import RunComparison
     from headstart.speaking import Generator
     from headstart.training.progress import Progress
     from headstart.verdict.compare import Comparison
@@ -226,6 +227,46 @@ def run(
         return _leave(written, folder, command or _python_call("run"))
 
 
+def write_report(run: str | Path, out: str | Path | None = None) -> Path:
+    """Make the page of a run anew, from what its verdict.json holds.
+
+    Args:
+        run: its output folder, or a json file that headstart printed.
+        out: where the page is written. Default: report.html beside verdict.json, or beside the
+            json file under its name.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        DataError: there is no such run, or it is damaged.
+        UserError: its schema is not known, or the place cannot be written.
+    """
+    from headstart.report.html import write_report as write
+    from headstart.report.opening import FILE, open_run
+
+    opened = open_run(run)
+    own = "report.html" if Path(run).is_dir() or Path(run).name == FILE else f"{opened.name}.html"
+    place = opened.folder / own if out is None else Path(out)
+    write(opened.values, place)
+    return place
+
+
+def compare_runs(runs: Sequence[str | Path]) -> RunComparison:
+    """Lay runs side by side: printed, the terminal's table; `write_html` writes a page.
+
+    Args:
+        runs: output folders of two or more comparisons.
+
+    Raises:
+        RecipeError: there are fewer than two.
+        DataError: a place holds no run, or one that ended without arms.
+    """
+    from headstart.report.compare import compare_runs as compare
+
+    return compare(runs)
+
+
 def _pretrain(
     recipe: Recipe,
     data: Mapping[str, Any] | None,
@@ -313,7 +354,8 @@ def _leave(comparison: Comparison, folder: Path | None, command: str) -> Verdict
     from headstart.verdict.judge import Verdict
     from headstart.verdict.output import link_folder
 
-    verdict = Verdict(comparison.values | {"command": command}, folder)
+    more = {"command": command, "explained": None if folder is None else _explained(comparison)}
+    verdict = Verdict(comparison.values | more, folder)
     if folder is None:
         return verdict
     for stage in comparison.stages:
@@ -325,6 +367,18 @@ def _leave(comparison: Comparison, folder: Path | None, command: str) -> Verdict
     with write_atomically(folder / "verdict.json") as file:
         file.write(verdict.to_json().encode())
     return verdict
+
+
+def _explained(comparison: Comparison) -> dict[str, Any] | None:
+    """The words of a few mistakes, marked. With folds the models that made them are gone."""
+    from headstart.explain.marked import marked
+    from headstart.training.model import open_trained
+
+    mistakes = comparison.values["mistakes"]
+    if comparison.values["protocol"]["folds"] or not mistakes:
+        return None
+    texts, classes = ([one[key] for one in mistakes] for key in ("text", "predicted"))
+    return marked(open_trained(comparison.winner.folder), texts, classes)
 
 
 def _keep_model(comparison: Comparison, verdict: Verdict, place: Path) -> None:

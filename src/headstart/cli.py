@@ -21,6 +21,7 @@ from headstart.commands.generate import generate_command
 from headstart.commands.models import models_command
 from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, TRACK, option
 from headstart.commands.rank import rank_command
+from headstart.commands.report import report_command
 from headstart.commands.showing import show, show_pretraining
 from headstart.commands.transfer import transfer_command
 from headstart.errors import (
@@ -174,6 +175,7 @@ app.command("export")(export_command)
 app.command("generate")(generate_command)
 app.command("models")(models_command)
 app.command("rank")(rank_command)
+app.command("report")(report_command)
 app.command("cache")(cache_command)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headstart.report.text import duration
+from headstart.verdict.order import MEAN_RANK, MEASURES
 
 ABSENT = "–"
 MAX_CHARACTERS = 1000
@@ -59,6 +60,31 @@ def memory(value: Any) -> str:
 def seconds(value: Any) -> str:
     """185 as "3 min 5 s"."""
     return duration(value) if is_number(value) else ABSENT
+
+
+def signed(value: Any) -> str:
+    """0.314 as "+0.31"."""
+    return f"{value:+.2f}".replace("-", "−") if is_number(value) else ABSENT
+
+
+def watt_hours(value: Any) -> str:
+    """0.0314 as "0.03 Wh", 1234 as "1.23 kWh"."""
+    if not is_number(value):
+        return ABSENT
+    if value >= 1000:
+        return f"{value / 1000:.2f} kWh"
+    return f"{value:.2f} Wh" if value < 10 else f"{value:.0f} Wh"
+
+
+def measure(name: Any) -> str:
+    """A measure of a ranking, as its table calls it."""
+    return MEASURES.get(name, "mean rank" if name == MEAN_RANK else str(name))
+
+
+def measures(candidates: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The measures that some candidate has, in their usual order."""
+    there = {name for one in candidates for name in one}
+    return [name for name in MEASURES if name in there]
 
 
 def count(value: Any, one: str, many: str | None = None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
@@ -131,8 +132,11 @@ class MlflowLog:
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         """Keep what was measured at a step."""
-        for name, value in values.items():
-            self.client.log_metric(self.run_id, name, value, step=step)
+        from mlflow.entities import Metric
+
+        now = round(1000 * time.time())
+        metrics = [Metric(name, value, now, step) for name, value in values.items()]
+        self.client.log_batch(self.run_id, metrics)
 
     def close(self) -> None:
         """Say that the run is over."""

@@ -20,6 +20,7 @@ from headstart.errors import DataError
 from headstart.evaluation.intervals import interval
 from headstart.evaluation.metrics import class_table, confusion
 from headstart.training.kept import StageResult
+from headstart.verdict.power import power
 
 NUM_MISTAKES = 20
 
@@ -142,6 +143,9 @@ def machine() -> dict[str, Any]:
     }
     if torch.cuda.is_available():
         described["gpu"] = torch.cuda.get_device_name()
+    drawn = power(torch.get_num_threads(), torch.cuda.is_available())
+    if drawn is not None:
+        described |= {"watts": drawn.watts, "watts_from": drawn.basis}
     return described
 
 
