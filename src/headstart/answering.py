@@ -188,6 +188,8 @@ class Model:
     ) -> np.ndarray:
         """(N, C) float32 probability of each class for each text; rows sum to 1.
 
+        They are calibrated where the model's folder holds a temperature.
+
         The columns are `classes`, or those of the adapter or the task:
         `model.adapter(name).classes`, `model.task(name).classes`.
         """
@@ -199,7 +201,7 @@ class Model:
             return self.adapter(adapter).predict_proba(texts)
         if self.gives_numbers:
             raise CheckpointError("predict_proba: the task gives numbers (regress). Use predict.")
-        return self._asked.logits(list(texts)).softmax(-1).numpy()
+        return self._asked.probabilities(self._asked.logits(list(texts))).numpy()
 
     def explain(
         self,

@@ -105,7 +105,7 @@ def _answered(
 
 def _labels(model: Model, logits: Tensor) -> Iterator[dict[str, Any]]:
     """The best label of each text, and its probability."""
-    for row in logits.softmax(-1).numpy():
+    for row in model._asked.probabilities(logits).numpy():
         best = int(row.argmax())
         yield {"label": model.classes[best], "probability": round(float(row[best]), 6)}
 

@@ -134,4 +134,4 @@ def test_the_intervals_cover_what_they_say(num_seeds, together):
             )
     assert told > 290
     # Luck that all numbers of labels share is counted twice for the gain, out of caution.
-    assert ((covered / told >= 0.93) & (covered / told <= (0.99 if together else 0.97))).all()
+    assert ((covered / told >= 0.93) & (covered / told <= (0.99 if together else 0.98))).all()

@@ -6,7 +6,6 @@ Shapes: N rows, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,19 +44,22 @@ class Temperature:
         return {"kind": "temperature"} | asdict(self)
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> Temperature:
+    def from_values(cls, values: Any) -> Temperature:
         """What `to_values` gave.
 
         Raises:
             ValueError: it is something else.
         """
-        fields = {key: value for key, value in values.items() if key != "kind"}
         try:
-            found = cls(**fields)
+            found = cls(**{key: value for key, value in values.items() if key != "kind"})
             numbers = (found.value, found.low, found.high)
-            sound = all(isinstance(n, (int, float)) and n > 0 and math.isfinite(n) for n in numbers)
-        except TypeError:
+            sound = values["kind"] == "temperature" and all(map(_is_positive, numbers))
+        except (AttributeError, KeyError, TypeError):
             sound = False
-        if not sound or values.get("kind") != "temperature":
-            raise ValueError(f"is no temperature: {dict(values)}")
+        if not sound:
+            raise ValueError(f"is no temperature: {values!r}")
         return found
+
+
+def _is_positive(number: Any) -> bool:
+    return isinstance(number, (int, float)) and 0 < number < math.inf

@@ -25,6 +25,7 @@ from headstart.models.attach import bare, carried
 from headstart.models.checkpoint import open_network, save_network
 from headstart.models.network import Network
 from headstart.tasks.classify import Classify
+from headstart.tasks.temperature import Temperature
 from headstart.training.inference import READ_TOKENS, all_logits, best_device
 from headstart.training.progress import Progress, Silent
 
@@ -62,6 +63,7 @@ class Trained:
         adapter: folder of the adapter that was merged into the network, handed on when the model
             is saved; None where there is none.
         base: the weights under a prefix or bottlenecks that the network carries; None: its own.
+        temperature: what logits are divided by before they become probabilities; None: nothing.
     """
 
     network: Network
@@ -73,6 +75,7 @@ class Trained:
     provenance: dict[str, Any] = field(default_factory=dict)
     adapter: Path | None = None
     base: Origin | None = None
+    temperature: Temperature | None = None
 
     def logits(self, texts: Sequence[str], progress: Progress | None = None) -> Tensor:
         """Logits (N, C) float32 of N texts, in their order."""
@@ -90,6 +93,10 @@ class Trained:
         forward = self.network.to(device).eval()
         store = RaggedStore(encoded.values, encoded.offsets, encoded.segments)
         return all_logits(forward, store, device, progress, title)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities (N, C) of logits (N, C); each row sums to 1."""
+        return self.temperature.probabilities(logits) if self.temperature else logits.softmax(-1)
 
 
 def versions() -> dict[str, str]:
@@ -128,7 +135,19 @@ def open_trained(folder: str | Path, task: str | None = None) -> Trained:
         origin=folder,
         provenance=description["provenance"],
         adapter=folder / ADAPTER if merged else None,
+        temperature=_temperature(folder / DESCRIPTION, description),
     )
+
+
+def _temperature(file: Path, description: dict[str, Any]) -> Temperature | None:
+    """How sure the model may be; None where nobody measured it, as in older folders."""
+    values = description.get("calibration")
+    if values is None:
+        return None
+    try:
+        return Temperature.from_values(values)
+    except ValueError as error:
+        raise CheckpointError(f"{file}, calibration: {error}. {REPAIR}") from None
 
 
 def answers(folder: Path) -> bool:
@@ -254,6 +273,7 @@ def save_trained(model: Trained, folder: Path, proof_texts: Sequence[str]) -> No
         "pooling": model.pooling,
         "max_length": model.max_length,
         "provenance": model.provenance,
+        "calibration": model.temperature and model.temperature.to_values(),
         "versions": versions(),
         "carries": None if carries is None else carries.model_dump(mode="json"),
     }

@@ -114,6 +114,10 @@ class Answering:
         device = best_device()
         return all_logits(self.network.to(device).eval(), store, device, progress, title)
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities (N, C) of logits (N, C); each row sums to 1."""
+        return logits.softmax(-1)
+
     def decode_numbers(self, logits: Tensor) -> np.ndarray:
         """(N,) numbers in the labels' unit of what the network gives, (N, 1).
 
