@@ -385,10 +385,11 @@ def _keep_model(comparison: Comparison, verdict: Verdict, place: Path) -> None:
     """Save the winner with what it reached, and prove the copy."""
     from headstart.data.atomic import folder_atomically
     from headstart.training.model import open_trained, save_trained
+    from headstart.verdict.sureness import temperature_in
 
     model = open_trained(comparison.winner.folder)
     model.provenance |= {"verdict": verdict.arm(verdict.winner), "sentence": verdict.sentence}
-    model.provenance["calibration"] = verdict.values["calibration"]["temperature"]
+    model.temperature = temperature_in(verdict.values)
     texts = [mistake["text"] for mistake in verdict.values["mistakes"]] or ["a", "b c"]
     with folder_atomically(place) as fresh:
         save_trained(model, fresh, texts)
