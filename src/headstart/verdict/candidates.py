@@ -66,7 +66,7 @@ class Request:
     max_length: int | None
     by: str | None
 
-    def columns(self, *names: str) -> dict[str, str | None]:
+    def columns(self, *names: str) -> dict[str, Any]:
         """Text and label column of a data set by the first of its names that one is given for."""
         both = {"text": self.text, "label": self.label}
         return {
