@@ -121,12 +121,11 @@ def test_a_decoder_is_pooled_at_its_last_token(tiny_gpt2):  # noqa: F811
 
 
 def test_what_cannot_be_is_refused_with_the_remedy(tiny_bert, tiny_gpt2):  # noqa: F811
-    parts = recipe(tiny_bert, micro_batch_tokens=64)
-    bert, vit = (family_of({"model_type": name}) for name in ("bert", "vit"))
-    with pytest.raises(RecipeError, match=r"micro_batch_tokens: .*recompute = true"):
-        check_served(parts, bert)
-    with pytest.raises(RecipeError, match=r"micro_batch_tokens: .*recompute = true"):
-        Workshop().run(parts, DATA)
+    with pytest.raises(RecipeError, match=r"stage\[0\].micro_batch_tokens: .*recompute = true"):
+        recipe(tiny_bert, micro_batch_tokens=64)
+    with pytest.raises(RecipeError, match=r"lora:8 is trained with a classifier alone"):
+        recipe(tiny_bert, train="lora:8")
+    vit = family_of({"model_type": "vit"})
     with pytest.raises(RecipeError, match=r"contrast asks what .* a vit, cannot"):
         check_served(recipe(tiny_bert), vit)
     with pytest.raises(RecipeError, match=r"weights of its own.*pooling = 'cls' or 'mean'"):

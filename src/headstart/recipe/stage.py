@@ -186,11 +186,19 @@ def _lone_faults(place: str, stage: Mapping[str, Any], several: bool) -> Iterato
     words = [train] if isinstance(train, str) else train if isinstance(train, Mapping) else []
     added = [w for w in words if isinstance(w, str) and adapter_of(w) is not None]
     task = stage.get("task")
-    regress = task == "regress" or (isinstance(task, Mapping) and task.get("kind") == "regress")
-    if (several or regress) and (added or "kind" in words):
+    kind = task.get("kind", "classify") if isinstance(task, Mapping) else task or "classify"
+    if (several or kind != "classify") and (added or "kind" in words):
         yield (
             f"{place}.train: {added[0] if added else train} is trained with a classifier alone. "
             'Use "all", "head", "top:N", "bitfit" or patterns.'
+        )
+    tasks = task if isinstance(task, (list, tuple)) else [task]
+    kinds = [one.get("kind") if isinstance(one, Mapping) else one for one in tasks]
+    if "contrast" in kinds and stage.get("micro_batch_tokens") is not None:
+        yield (
+            f"{place}.micro_batch_tokens: contrast tells a text from all others of its batch, so "
+            "that it cannot go through the network in parts. Drop it; where memory is short, set "
+            "recompute = true, or batch_tokens lower."
         )
     for key in () if several else ("mix", "balance", "compare"):
         if key in stage and stage[key] != DEFAULTS[key]:

@@ -20,7 +20,7 @@ from headstart.tasks.causal_lm import CausalLm
 from headstart.tasks.hiding import Hiding, Spans, WholeWords, single_tokens
 from headstart.tasks.masked_lm import MaskedLm
 from headstart.training.bound import Given
-from headstart.training.contrasting import begin_contrast, embeds, in_parts
+from headstart.training.contrasting import begin_contrast, embeds
 from headstart.training.openings import (
     mask_of,
     masked_start,
@@ -141,8 +141,7 @@ def check_served(recipe: Recipe, family: Family) -> None:
     """Whether a backbone can serve all tasks of a recipe, before anything is trained.
 
     Raises:
-        RecipeError: for each stage whose task it cannot, or that asks it in parts where all of
-            a batch is needed at once.
+        RecipeError: for each stage whose task it cannot.
     """
     kinds = [
         (stage.name, one.task.kind)
@@ -154,11 +153,6 @@ def check_served(recipe: Recipe, family: Family) -> None:
         unserved(name, kind, recipe.backbone, family)
         for name, kind in kinds
         if kind in SERVED and not SERVED[kind](family)
-    ]
-    faults += [
-        in_parts(stage.name)
-        for stage in recipe.stage
-        if stage.task.kind == "contrast" and stage.micro_batch_tokens is not None
     ]
     if faults:
         raise RecipeError(faults)

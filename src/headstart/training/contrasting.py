@@ -29,12 +29,10 @@ def begin_contrast(given: Given) -> Pretrained:
 
     Raises:
         CheckpointError: it cannot be opened.
-        RecipeError: the pooling has weights, which would be lost; or updates are to go in parts.
+        RecipeError: the pooling has weights, which would be lost.
     """
-    values, stage = given.stage.task, given.stage
+    values = given.stage.task
     assert isinstance(values, ContrastValues)
-    if stage.micro_batch_tokens is not None:
-        raise RecipeError(in_parts(stage.name))
     opened = open_checkpoint(start_of(given))
     network = Embedder(opened.backbone, _pooling(given, opened))
     tokenizer = tokenizer_of(opened)
@@ -44,15 +42,6 @@ def begin_contrast(given: Given) -> Pretrained:
     if are_pairs(given.rows.texts):
         model.encode = partial(encode_sides, tokenizer)
     return model
-
-
-def in_parts(stage: str) -> str:
-    """What to say of an update in parts: each would see its own negatives alone."""
-    return (
-        f"stage {stage!r}, micro_batch_tokens: contrast tells a text from all others of its batch, "
-        "which cannot go through the network in parts. Drop the key; where memory is short, set "
-        "recompute = true, or batch_tokens lower."
-    )
 
 
 def embeds(family: Family) -> bool:
