@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.answering import Model
-    from headstart.api import compare_runs, load, load_generator, run, transfer, write_report
+    from headstart.api import adapt, compare_runs, load, load_generator, run, transfer, write_report
     from headstart.doctor.checkup import Checkup, check
     from headstart.errors import (
         CheckpointError,
@@ -47,6 +47,7 @@ _HOMES = {
     "TrainingError": "errors",
     "UserError": "errors",
     "Verdict": "verdict.judge",
+    "adapt": "api",
     "check": "doctor.checkup",
     "compare_runs": "api",
     "load": "api",
@@ -76,6 +77,7 @@ __all__ = [
     "TrainingError",
     "UserError",
     "Verdict",
+    "adapt",
     "check",
     "compare_runs",
     "load",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.verdict.compare import Comparison
     from headstart.training.stage import Workshop
     from headstart.verdict.judge import Verdict
+    from headstart.verdict.meta import Meta
     from headstart.verdict.running import Pretraining
 
 Columns = str | Mapping[str, str] | None
@@ -63,6 +64,48 @@ def load_generator(name: str | Path) -> Generator:
     from headstart.speaking import open_generator
 
     return open_generator(name)
+
+
+def adapt(
+    model: str | Path,
+    support: Any,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    steps: int | None = None,
+    out: str | Path | None = None,
+) -> Model:
+    """Make a classifier for new classes from a few labelled rows, by a model of episodes.
+
+    Args:
+        model: the output folder of a run whose last stage learned from episodes, or its model/.
+        support: one or more rows of each class, as `transfer` takes data.
+        text: name of the text column; guessed when unambiguous.
+        label: name of the label column, likewise.
+        label_map: renames labels; rows with other labels are left out.
+        steps: of gradient descent. Default: as many as the model was measured with.
+        out: where the classifier is written as well: a new folder, or one of a run.
+
+    Raises:
+        UserError: the model did not learn from episodes, or the rows do not fit it.
+    """
+    from headstart.data.atomic import folder_atomically
+    from headstart.data.pairs import read_examples
+    from headstart.data.table import read
+    from headstart.training.episodic import open_episodic
+    from headstart.training.model import DESCRIPTION, save_trained
+
+    inner = Path(model) / "model"
+    learned = open_episodic(inner if (inner / DESCRIPTION).exists() else model)
+    table = read(support, name="support")
+    rows = read_examples(table, text=text, label=label, mapping=label_map)
+    trained = learned.adapt(rows, steps)
+    with _held(out) as folder:
+        if folder is not None:
+            with folder_atomically(folder / "model") as fresh:
+                save_trained(trained, fresh, rows.texts)
+    return Model(trained)
 
 
 def transfer(
@@ -183,11 +226,12 @@ def run(
     track: str | None = None,
     command: str | None = None,
     progress: Progress | bool = True,
-) -> Verdict | Pretraining:
+) -> Verdict | Pretraining | Meta:
     """Train the stages of a recipe and judge the model after each.
 
     A recipe whose last stage reads no labels leaves a backbone instead, and tells what texts that
-    it was not trained on cost before and after.
+    it was not trained on cost before and after. One whose last stage learns from
+    episodes tells what a few rows of classes that it has not seen make of the model.
 
     Args:
         recipe: a recipe, its values, or the path of its TOML file.
@@ -205,6 +249,8 @@ def run(
     from headstart.training.stage import Workshop
     from headstart.training.tracking import check_track, tracker
     from headstart.verdict.compare import run_recipe
+    from headstart.verdict.meta import ends_in_episodes, run_meta
+    from headstart.verdict.meta import leave as leave_meta
     from headstart.verdict.rows import describe, read_rows
     from headstart.verdict.running import as_written, check_start, ends_unlabelled
 
@@ -219,6 +265,9 @@ def run(
         check_start(recipe, shop)
         if ends_unlabelled(recipe):
             return _pretrain(recipe, data, shop, folder, command or _python_call("run"))
+        if ends_in_episodes(recipe):
+            meta = run_meta(recipe, data, shop)
+            return meta if folder is None else leave_meta(meta, folder, command or "headstart.run")
         rows = read_rows(recipe, data)
         for line in describe(rows):
             shop.progress.say(line)

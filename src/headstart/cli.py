@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from headstart.commands.adapt import adapt_command
 from headstart.commands.cache import cache_command
 from headstart.commands.check import check_command
 from headstart.commands.explain import explain_command
@@ -22,7 +23,7 @@ from headstart.commands.models import models_command
 from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, TRACK, option
 from headstart.commands.rank import rank_command
 from headstart.commands.report import report_command
-from headstart.commands.showing import show, show_pretraining
+from headstart.commands.showing import show, show_meta, show_pretraining
 from headstart.commands.transfer import transfer_command
 from headstart.errors import (
     HeadstartError,
@@ -105,12 +106,15 @@ def run_command(
         _check(Recipe.from_toml(recipe), recipe, json)
         return
     from headstart.api import command_line, run
+    from headstart.verdict.meta import Meta
     from headstart.verdict.running import Pretraining
 
     result = run(recipe, out=out, profile=profile, track=track,
                  command=command_line(sys.argv[1:]))  # fmt: skip
     if isinstance(result, Pretraining):
         show_pretraining(result, json)
+    elif isinstance(result, Meta):
+        show_meta(result, json)
     else:
         show(result, json)
 
@@ -169,6 +173,7 @@ def demo_command(
     show(verdict, json, next_commands(out))
 
 
+app.command("adapt")(adapt_command)
 app.command("explain")(explain_command)
 app.command("check")(check_command)
 app.command("export")(export_command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headstart.verdict.judge import Verdict
+    from headstart.verdict.meta import Meta
     from headstart.verdict.running import Pretraining
 
 
@@ -66,6 +67,30 @@ def show_pretraining(result: Pretraining, json: bool) -> None:
         else f"headstart transfer --backbone {model} --source ... --target ..."
     )
     print(f"\nNext:\n  {then}")
+
+
+def show_meta(result: Meta, json: bool) -> None:
+    """Print what a recipe that ends in learning from episodes reached: its JSON, or the table.
+
+    Args:
+        result: with its folder.
+        json: whether to print verdict.json instead.
+    """
+    if json:
+        print(result.to_json(), end="")
+        return
+    from headstart.report.meta import meta_table
+
+    print(meta_table(result.values))
+    assert result.folder is not None, "every command has an output folder"
+    print()
+    for name, what in (("model/", "adapts to new classes; a backbone to begin with"),
+                       ("verdict.json", "these figures, for machines"),
+                       ("recipe.toml", "to run again or change")):  # fmt: skip
+        place = f"{shown(result.folder / name)}{'/' if name.endswith('/') else ''}"
+        print(f"  {place:<32}  {what}")
+    folder = shlex.quote(shown(result.folder))
+    print(f"\nNext:\n  headstart adapt {folder} --support few.csv --out runs/adapted")
 
 
 def shown(path: Path) -> str:
