@@ -28,9 +28,9 @@ def meta_table(values: Mapping[str, Any]) -> str:
         for row in rows
     ]
     note = (
-        "Accuracy in % over episodes of classes that were not learned from, with its 95 % interval; "
-        "gain: the first way's over this one, on the same episodes. Frozen: logistic regression and "
-        "class means on what the untouched backbone makes of the texts."
+        "Accuracy in % over episodes of classes that were not learned from, with its 95 % "
+        "interval; gain: the first way's over this one, on the same episodes. Frozen: logistic "
+        "regression and class means on what the untouched backbone makes of the texts."
     )
     return "\n".join([*lines, "", wrapped(values["sentence"]), "", wrapped(note)])
 
