@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.answering import Model
-    from headstart.api import adapt, compare_runs, load, load_generator, run, transfer, write_report
+    from headstart.api import (
+        adapt,
+        compare_runs,
+        load,
+        load_generator,
+        run,
+        transfer,
+        write_report,
+    )
     from headstart.doctor.checkup import Checkup, check
     from headstart.errors import (
         CheckpointError,
