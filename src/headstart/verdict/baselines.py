@@ -9,6 +9,7 @@ Shapes: N rows, D width, V terms, C classes.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ SEARCH_FOLDS = 5
 
 LONGEST_WORD = 25
 """Texts with fewer than one blank in so many characters are of a script that sets none."""
+
+WORD = re.compile(r"(?u)\b\w+\b")
+CHARACTERS: dict[str, Any] = {"ngram_range": (1, 3), "analyzer": "char"}
 
 Vectors = NDArray[np.float32]
 
@@ -74,23 +78,19 @@ def fit_linear(vectors: Vectors, labels: Sequence[str], *, bias: bool = True) ->
 class Terms:
     """TF-IDF weights of words and pairs of words with a logistic regression.
 
-    In scripts that set no blanks between words, of runs of one to three characters.
+    In scripts that set no blanks between words, and where no text has a word, of runs of one to
+    three characters.
     """
 
     def __init__(self, texts: Sequence[str], labels: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        way = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
-        if not _spaced(texts):
-            way = {"ngram_range": (1, 3), "analyzer": "char"}
+        words = _spaced(texts) and any(WORD.search(text) for text in texts)
+        way = {"ngram_range": (1, 2), "token_pattern": WORD.pattern} if words else CHARACTERS
         self._vectorizer = TfidfVectorizer(
             sublinear_tf=True, max_features=MOST_TERMS, dtype=np.float32, **way
         )
-        try:
-            terms: Any = self._vectorizer.fit_transform(texts)
-        except ValueError:  # no text has a word
-            self._vectorizer.set_params(analyzer="char", ngram_range=(1, 3))
-            terms = self._vectorizer.fit_transform(texts)
+        terms: Any = self._vectorizer.fit_transform(texts)
         self._weight, self._bias = _coefficients(_fit(terms, labels, TERM_STRENGTHS))
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:

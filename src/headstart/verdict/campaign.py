@@ -187,7 +187,7 @@ class Campaign:
             trial = self.trainer.passing(arm, recipe, whole.take(rest), whole.take(held), title)
             answers[torch.from_numpy(held)] = trial.logits
             trials.append(trial)
-            standing.labels = len(rest)
+        standing.labels = len(whole) - int(np.bincount(fold).max())
         standing.trials += trials
         standing.judged.append(answers)
         standing.unseen.append(answers)

@@ -25,6 +25,7 @@ from headstart.data.batches import derive_seed
 from headstart.data.draw import stratified_order
 from headstart.errors import RecipeError, unknown_name
 from headstart.evaluation.curve import CurvePoint, LabelsSaved, describe_curve, labels_saved
+from headstart.evaluation.outlook import outlook
 from headstart.evaluation.scores import score
 from headstart.training.kept import StageResult
 from headstart.training.model import open_trained
@@ -210,7 +211,7 @@ def _full(campaign: Campaign, arm: Arm, name: str) -> Learner:
 
 
 def _described(how: How, arm: Arm, points: Mapping[str, list[CurvePoint]]) -> dict[str, Any]:
-    """The points, and what the source is worth in labels at each of them."""
+    """The points, what the source is worth in labels at each, and what more labels would bring."""
     alone, helped = points["target"], points[arm.name]
     saved = [labels_saved(point, alone) for point in helped] if len(alone) > 1 else []
     within = [found for found in saved if found.reached == "within"]
@@ -222,6 +223,7 @@ def _described(how: How, arm: Arm, points: Mapping[str, list[CurvePoint]]) -> di
         "with_source": describe_curve(helped),
         "without_source": describe_curve(alone),
         "saved": [_saved(found) for found in saved],
+        "outlook": outlook([point for point in helped if point.labels]).to_values(),
         "sentence": None if shown is None else shown.sentence(_source_words(arm)),
     }
 

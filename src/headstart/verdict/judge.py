@@ -16,9 +16,8 @@ import numpy as np
 from headstart.evaluation.intervals import Interval, effect, gain
 from headstart.verdict.arms import TITLES, reads_source
 from headstart.verdict.results import ArmResult, describe_arm
+from headstart.verdict.schema import SCHEMA
 from headstart.verdict.sentence import sentence
-
-SCHEMA = "headstart.verdict/2"
 
 REFERENCE = "target"
 """The way that the others are measured against."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import RecipeError
-from headstart.verdict.arms import RESERVED, TITLES
+from headstart.verdict.arms import ALL, RESERVED, TITLES
 
 ONE = "source"
 """What a single source is called."""
@@ -52,7 +52,7 @@ def _name(item: Any, number: int, taken: Mapping[str, Any]) -> str:
     """A stem as a word that arms can be called by, other than those that are taken."""
     stem = Path(item).stem if isinstance(item, str | Path) else f"{ONE}{number}"
     word = re.sub(r"[^\w.-]+", "-", stem).strip("-") or f"{ONE}{number}"
-    used = {*taken, *RESERVED, *TITLES}
+    used = {*taken, *RESERVED, *TITLES, ALL}
     name, count = word, 2
     while name in used:
         name, count = f"{word}-{count}", count + 1
