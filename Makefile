@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := startup predicting growth memory large_table lora_memory frozen fine_tuning few_labels generation pooling tuning several_tasks main_job adapt from_nothing demo
+BENCHMARKS := startup predicting growth memory large_table lora_memory frozen fine_tuning few_labels generation pooling tuning several_tasks sinusoid meta_text main_job adapt from_nothing demo
 
 .PHONY: help install demo test check format bench newest clean
 
