@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from headstart.report.compare import RunComparison
     from headstart.speaking import Generator
     from headstart.training.progress import Progress
-    from headstart.verdict.compare import Comparison
     from headstart.training.stage import Workshop
+    from headstart.verdict.compare import Comparison
     from headstart.verdict.judge import Verdict
     from headstart.verdict.meta import Meta
     from headstart.verdict.running import Pretraining
+    from headstart.verdict.together import Together
 
 Columns = str | Mapping[str, str] | None
 """A column name for all data sets, or one for each: {"source": "review", "target": "text"}."""
@@ -37,6 +38,7 @@ def load(folder: str | Path) -> Model:
     from headstart.errors import CheckpointError
     from headstart.training.model import DESCRIPTION, open_trained
     from headstart.training.serving import is_adapter, open_through_adapter
+    from headstart.training.shared import is_shared, open_shared
 
     folder = Path(folder)
     inner = folder / "model"
@@ -47,7 +49,10 @@ def load(folder: str | Path) -> Model:
         )
     if is_adapter(folder):
         return Model(*open_through_adapter(folder))
-    return Model(open_trained(inner if (inner / DESCRIPTION).exists() else folder))
+    place = inner if (inner / DESCRIPTION).exists() else folder
+    if is_shared(place):
+        return Model(tasks=open_shared(place))
+    return Model(open_trained(place))
 
 
 def load_generator(name: str | Path) -> Generator:
@@ -226,11 +231,12 @@ def run(
     track: str | None = None,
     command: str | None = None,
     progress: Progress | bool = True,
-) -> Verdict | Pretraining | Meta:
+) -> Verdict | Pretraining | Together | Meta:
     """Train the stages of a recipe and judge the model after each.
 
     A recipe whose last stage reads no labels leaves a backbone instead, and tells what texts that
-    it was not trained on cost before and after. One whose last stage learns from
+    it was not trained on cost before and after. One whose last stage is of several tasks, or gives
+    numbers, tells what each task reaches alone and together. One whose last stage learns from
     episodes tells what a few rows of classes that it has not seen make of the model.
 
     Args:
@@ -253,6 +259,7 @@ def run(
     from headstart.verdict.meta import leave as leave_meta
     from headstart.verdict.rows import describe, read_rows
     from headstart.verdict.running import as_written, check_start, ends_unlabelled
+    from headstart.verdict.task_rows import ends_in_tasks
 
     check_track(track, out)
     if isinstance(recipe, Mapping):
@@ -268,6 +275,8 @@ def run(
         if ends_in_episodes(recipe):
             meta = run_meta(recipe, data, shop)
             return meta if folder is None else leave_meta(meta, folder, command or "headstart.run")
+        if ends_in_tasks(recipe):
+            return _together(recipe, data, shop, folder, command or _python_call("run"))
         rows = read_rows(recipe, data)
         for line in describe(rows):
             shop.progress.say(line)
@@ -333,6 +342,21 @@ def _pretrain(
     if folder is not None:
         leave(result, folder)
     return result
+
+
+def _together(
+    recipe: Recipe,
+    data: Mapping[str, Any] | None,
+    shop: Workshop,
+    folder: Path | None,
+    command: str,
+) -> Together:
+    """Train a recipe that ends in several tasks, and write what it leaves behind."""
+    from headstart.verdict.task_rows import read_task_rows
+    from headstart.verdict.together import leave, run_together
+
+    result = run_together(recipe, read_task_rows(recipe, data), shop)
+    return result if folder is None else leave(result, folder, command)
 
 
 def _data(

@@ -23,7 +23,7 @@ from headstart.commands.models import models_command
 from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, TRACK, option
 from headstart.commands.rank import rank_command
 from headstart.commands.report import report_command
-from headstart.commands.showing import show, show_meta, show_pretraining
+from headstart.commands.showing import show, show_meta, show_pretraining, show_together
 from headstart.commands.transfer import transfer_command
 from headstart.errors import (
     HeadstartError,
@@ -52,7 +52,9 @@ RUN_JSON = typer.Option("--json", help="Print verdict.json instead of the table;
 MODEL = typer.Argument(metavar="MODEL", help="The output folder of a run, or a model/ folder.")
 WHAT = typer.Argument(metavar="FILE|-|TEXT...", help="A table file; - for standard input, one text "
                       "a line; or texts.")  # fmt: skip
-FILE_TEXT = option("COL", "Text column of FILE. Default: guessed.")
+FILE_TEXT = option("COL", "Text column of FILE, or two with a comma between them, of pairs. "
+                   "Default: guessed.")  # fmt: skip
+TASK = option("NAME", "Which of the model's several tasks.")
 LINES = typer.Option("--json", help="JSON lines instead of csv.")
 OUT_FILE = option("FILE", "Write to this file, whole or not at all, instead of standard output.")
 
@@ -108,11 +110,14 @@ def run_command(
     from headstart.api import command_line, run
     from headstart.verdict.meta import Meta
     from headstart.verdict.running import Pretraining
+    from headstart.verdict.together import Together
 
     result = run(recipe, out=out, profile=profile, track=track,
                  command=command_line(sys.argv[1:]))  # fmt: skip
     if isinstance(result, Pretraining):
         show_pretraining(result, json)
+    elif isinstance(result, Together):
+        show_together(result, json)
     elif isinstance(result, Meta):
         show_meta(result, json)
     else:
@@ -132,6 +137,7 @@ def predict_command(
     model: Annotated[Path, MODEL],
     what: Annotated[list[str], WHAT],
     text: Annotated[str | None, FILE_TEXT] = None,
+    task: Annotated[str | None, TASK] = None,
     json: Annotated[bool, LINES] = False,
     out: Annotated[Path | None, OUT_FILE] = None,
 ) -> None:
@@ -145,7 +151,7 @@ def predict_command(
     """
     from headstart.predicting import predict_to
 
-    predict_to(model, what, text_column=text, json_lines=json, out=out)
+    predict_to(model, what, text_column=text, task=task, json_lines=json, out=out)
 
 
 @app.command("demo")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from headstart.verdict.judge import Verdict
     from headstart.verdict.meta import Meta
     from headstart.verdict.running import Pretraining
+    from headstart.verdict.together import Together
 
 
 def show(verdict: Verdict, json: bool, then: str | None = None) -> None:
@@ -67,6 +68,31 @@ def show_pretraining(result: Pretraining, json: bool) -> None:
         else f"headstart transfer --backbone {model} --source ... --target ..."
     )
     print(f"\nNext:\n  {then}")
+
+
+def show_together(result: Together, json: bool) -> None:
+    """Print what a recipe that ends in several tasks left: its JSON, or each task's figures.
+
+    Args:
+        result: with its folder.
+        json: whether to print verdict.json instead.
+    """
+    if json:
+        print(result.to_json(), end="")
+        return
+    from headstart.report.tasks import tasks_table
+
+    print(tasks_table(result.values))
+    assert result.folder is not None, "every command has an output folder"
+    print()
+    for name, what in (("model/", "answers for every task"),
+                       ("verdict.json", "these figures, for machines"),
+                       ("recipe.toml", "to run again or change")):  # fmt: skip
+        place = f"{shown(result.folder / name)}{'/' if name.endswith('/') else ''}"
+        print(f"  {place:<32}  {what}")
+    folder, tasks = shlex.quote(shown(result.folder)), result.tasks
+    named = f" --task {tasks[0]['name']}" if len(tasks) > 1 else ""
+    print(f'\nNext:\n  headstart predict {folder}{named} "a text of yours"')
 
 
 def show_meta(result: Meta, json: bool) -> None:
