@@ -1,14 +1,17 @@
 """Which ways of fine-tuning help beyond noise: what sets the recipe of `headstart transfer`.
 
-    python benchmarks/tuning.py [--small] [--only swa sam ...] [--labels 16 64 256] [--seeds 5]
+    python benchmarks/tuning.py [--small] [--only swa "sam 0.05" ...] [--labels 16 64 256]
+                                [--seeds 5] [--updates 20]
 
 From films to products: the source stage is trained once, then a few product sentences train the
 head and after it everything, as the arm "source+target" does. Each way changes one thing of that.
 The seeds draw the labels, and all ways of a seed see the same; the rows not drawn, at most
-`UNLABELLED`, serve without their labels where a way reads such. Judged on the demo's 1,000 test
-rows: gains over the default are paired by seed and row, and "helps" or "hurts" is said where 0 is
-outside an interval that holds for all ways of the table at once (Bonferroni). Kept in
-results/tuning.json.
+`UNLABELLED`, serve without their labels where a way reads such. So that 18 ways fit into half an
+hour, no stage that fine-tunes has more than `--updates` updates, where the arm would have some 20,
+50 and 120 on 16, 64 and 256 labels; give --updates 1000 to have it as it is (an hour and a half).
+Judged on `TEST` of the demo's test rows: gains over the default are paired by seed and row, and
+"helps" or "hurts" is said where 0 is outside an interval that holds for all ways of the table at
+once (Bonferroni). Kept in results/tuning.json.
 """
 
 from __future__ import annotations
@@ -20,19 +23,21 @@ from typing import Any
 
 import numpy as np
 
-from common import BACKBONE, arguments, demo_rows, keep, some, timed
+from common import BACKBONE, MAX_LENGTH, arguments, demo_rows, keep, some, timed
 from headstart.data.batches import derive_seed
 from headstart.data.draw import draw
 from headstart.data.examples import Examples
+from headstart.data.text import Tokenizer
 from headstart.evaluation.intervals import Interval, contrast
 from headstart.evaluation.scores import score
+from headstart.models.checkpoint import open_checkpoint
 from headstart.recipe import Recipe
 from headstart.training.model import open_trained
 from headstart.training.progress import Silent
 from headstart.training.stage import StageResult, Workshop
 from headstart.verdict.arms import PROBE, SOURCE, tune_stage
 
-UNLABELLED = 1000
+UNLABELLED, TEST = 1000, 500
 DEFAULT = "default"
 
 
@@ -82,9 +87,10 @@ WAYS = {
 }
 
 
-def recipe(way: Way, labels: int, seed: int, teacher: StageResult | None, small: bool) -> Recipe:
+def recipe(
+    way: Way, tune: dict[str, Any], seed: int, teacher: StageResult | None, small: bool
+) -> Recipe:
     """The stages of a way: all share the source, and most the head."""
-    tune = tune_stage(labels).model_dump(exclude_defaults=True)
     changed = dict(way.tune)
     if way.taught:
         assert teacher is not None
@@ -100,6 +106,14 @@ def recipe(way: Way, labels: int, seed: int, teacher: StageResult | None, small:
     data = {name: {"path": f"<{name}>"} for name in ("source", "target", "free")}
     values = {"backbone": BACKBONE, "seed": seed, "data": data, "stage": stages}
     return Recipe.from_values(values)
+
+
+def tuning(rows: int, tokens: int, updates: int) -> dict[str, Any]:
+    """The last stage of the arm on so many rows of so many tokens, cut where it would be longer."""
+    stage = tune_stage(rows)
+    planned = (stage.epochs or 0) * max(1, -(-tokens // stage.batch_tokens))
+    values = stage.model_dump(exclude_defaults=True)
+    return values if planned <= updates else values | {"epochs": None, "steps": updates}
 
 
 def drawn(target: Examples, labels: int, seed: int) -> dict[str, Examples]:
@@ -120,18 +134,22 @@ def answers(stage: StageResult, test: Examples) -> np.ndarray:
     return np.array([test.classes.index(label) for label in model.task.labels])[best]
 
 
-def run(names: list[str], counts: list[int], seeds: int, small: bool) -> dict[str, Any]:
+def run(
+    names: list[str], counts: list[int], seeds: int, updates: int, small: bool
+) -> dict[str, Any]:
     """Answers (S, N) and seconds of each way by label count, and the truth (N,)."""
     found: dict[str, Any] = {name: {} for name in names}
     with demo_rows() as (source, target, test):
-        test = some(test, 100) if small else test
-        shop = Workshop(Silent())
+        test, shop = some(test, 100 if small else TEST), Workshop(Silent())
+        tokenizer = Tokenizer.open(open_checkpoint(BACKBONE).folder)
         for labels in counts:
             for seed in range(seeds):
                 sets = {"source": source, **drawn(target, labels, seed)}
                 teacher, left = None, []
+                tokens = int(tokenizer.encode(sets["target"].texts, MAX_LENGTH).lengths.sum())
+                tune = tuning(labels, tokens, updates)
                 for name in names:
-                    made = recipe(WAYS[name], labels, seed, teacher, small)
+                    made = recipe(WAYS[name], tune, seed, teacher, small)
                     seconds, stages = timed(lambda made=made, sets=sets: shop.run(made, sets))
                     teacher = stages[-1] if name == DEFAULT else teacher
                     left += [s.folder for s in stages[1:]]
@@ -201,16 +219,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="WAY", choices=list(WAYS))
     parser.add_argument("--labels", type=int, nargs="+")
     parser.add_argument("--seeds", type=int)
+    parser.add_argument("--updates", type=int, default=20)
     options = parser.parse_args()
     counts = options.labels or ([16] if options.small else [16, 64, 256])
     seeds = options.seeds or (1 if options.small else 5)
     names = list(dict.fromkeys([DEFAULT, *(options.only or WAYS)]))
-    seconds, result = timed(lambda: run(names, counts, seeds, options.small))
+    seconds, result = timed(lambda: run(names, counts, seeds, options.updates, options.small))
     rows = table(result, names, counts)
     print(shown(rows))
     if not options.small and options.only is None:
         helped = sorted({row["way"] for row in rows if row.get("beyond_noise") == "helps"})
-        keep("tuning", {"rows": rows, "seeds": seeds, "seconds": round(seconds), "helps": helped})
+        said = {"seeds": seeds, "updates": options.updates, "seconds": round(seconds)}
+        keep("tuning", {"rows": rows, **said, "helps": helped})
 
 
 if __name__ == "__main__":

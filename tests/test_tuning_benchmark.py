@@ -37,11 +37,16 @@ def test_a_way_that_is_better_helps_and_one_that_is_alike_is_unclear():
     assert "helps" in tuning.shown(rows)
 
 
+def test_a_stage_is_cut_where_it_would_be_longer():
+    assert tuning.tuning(16, 400, 20)["epochs"] == 10.0
+    assert tuning.tuning(256, 6000, 20)["steps"] == 20
+
+
 def test_every_way_is_a_recipe():
     class Teacher:
         folder = "teacher"
 
     for name, way in tuning.WAYS.items():
-        made = tuning.recipe(way, 64, 3, Teacher(), small=False)
+        made = tuning.recipe(way, tuning.tuning(64, 1600, 20), 3, Teacher(), small=False)
         assert made.stage[0].name == "source", name
         assert made.stage[0].seed == 0 and made.seed == 3
