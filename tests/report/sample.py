@@ -50,27 +50,64 @@ def verdict() -> dict[str, Any]:
         ],
         "gain": {"value": 0.034, "low": 0.011, "high": 0.056},
         "gains": [
-            {"of": "source", "arm": "source+target", "over": "target", "value": 0.034,
-             "low": 0.011, "high": 0.056, "effect": "helps"},
-            {"of": "pre-training", "arm": "target", "over": "random", "value": 0.1,
-             "low": -0.02, "high": 0.22, "effect": "unclear"},
+            {
+                "of": "source",
+                "arm": "source+target",
+                "over": "target",
+                "value": 0.034,
+                "low": 0.011,
+                "high": 0.056,
+                "effect": "helps",
+            },
+            {
+                "of": "pre-training",
+                "arm": "target",
+                "over": "random",
+                "value": 0.1,
+                "low": -0.02,
+                "high": 0.22,
+                "effect": "unclear",
+            },
         ],
         "negative_transfer": False,
-        "chosen_by": {"rule": "made up", "rows": 256, "best": "source+target",
-                      "equal": ["source+target", "source"], "accuracy": {}, "honest": None,
-                      "without_source": False},
+        "chosen_by": {
+            "rule": "made up",
+            "rows": 256,
+            "best": "source+target",
+            "equal": ["source+target", "source"],
+            "accuracy": {},
+            "honest": None,
+            "without_source": False,
+        },
         "protocol": {"kind": "given", "folds": 0, "repeats": 3, "rows": 1000},
-        "budget": {"seconds": 600.0, "used": 512.6, "stopped": [
-            {"arm": "random", "title": "random weights", "seeds": 1, "why": "too far behind"}]},
+        "budget": {
+            "seconds": 600.0,
+            "used": 512.6,
+            "stopped": [
+                {"arm": "random", "title": "random weights", "seeds": 1, "why": "too far behind"}
+            ],
+        },
         "curve": curve(),
         "calibration": _calibration(),
         "selective": _selective(),
-        "offsets": {"values": [0.25, -0.25], "way": "prior", "metric": "macro_f1",
-                    "before": _interval(0.861), "after": _interval(0.874), "num_rows": 256},
+        "offsets": {
+            "values": [0.25, -0.25],
+            "way": "prior",
+            "metric": "macro_f1",
+            "before": _interval(0.861),
+            "after": _interval(0.874),
+            "num_rows": 256,
+        },
         "explained": {
             "method": {"name": "occlusion", "title": "occlusion", "source": "Zeiler & Fergus 2014"},
-            "words": [[{"start": 0, "end": 3, "score": 0.25}, {"start": 4, "end": 8, "score": -1.5},
-                       {"start": 12, "end": 16, "score": 0.01}], []],
+            "words": [
+                [
+                    {"start": 0, "end": 3, "score": 0.25},
+                    {"start": 4, "end": 8, "score": -1.5},
+                    {"start": 12, "end": 16, "score": 0.01},
+                ],
+                [],
+            ],
         },
         "data": _data(),
         "backbone": {
@@ -103,8 +140,13 @@ def verdict() -> dict[str, Any]:
         "command": "headstart transfer --source movie_reviews.csv --target shop_reviews.csv "
         "--labels 256 --seeds 3 --out runs/shop",
         "versions": {"headstart": "0.1.0", "torch": "2.13.0", "tokenizers": "0.22.1"},
-        "machine": {"system": "Linux x86_64", "python": "3.12.1", "threads": 2, "watts": 30.0,
-                    "watts_from": "a made-up limit"},
+        "machine": {
+            "system": "Linux x86_64",
+            "python": "3.12.1",
+            "threads": 2,
+            "watts": 30.0,
+            "watts_from": "a made-up limit",
+        },
         "precision": "float32",
         "seconds": 512.6,
     }
@@ -116,21 +158,57 @@ def curve() -> dict[str, Any]:
     alone = [_point(n, 0.60 + 0.045 * i) for i, n in enumerate(counts)]
     helped = [_point(n, 0.78 + 0.017 * i) for i, n in enumerate((0, *counts))]
     saved = [
-        {"labels": 0, "worth": 128.5, "low": 90.0, "high": 190.0, "least": 8, "most": 256,
-         "reached": "within", "saved": 128.5},
-        {"labels": 64, "worth": 201.0, "low": 160.0, "high": None, "least": 8, "most": 256,
-         "reached": "within", "saved": 137.0},
-        {"labels": 256, "worth": None, "low": 230.0, "high": None, "least": 8, "most": 256,
-         "reached": "above", "saved": None},
+        {
+            "labels": 0,
+            "worth": 128.5,
+            "low": 90.0,
+            "high": 190.0,
+            "least": 8,
+            "most": 256,
+            "reached": "within",
+            "saved": 128.5,
+        },
+        {
+            "labels": 64,
+            "worth": 201.0,
+            "low": 160.0,
+            "high": None,
+            "least": 8,
+            "most": 256,
+            "reached": "within",
+            "saved": 137.0,
+        },
+        {
+            "labels": 256,
+            "worth": None,
+            "low": 230.0,
+            "high": None,
+            "least": 8,
+            "most": 256,
+            "reached": "above",
+            "saved": None,
+        },
     ]
-    ahead = [{"labels": n, "value": _interval(0.89 + 0.01 * i), "gain": _interval(0.01 * (i + 1))}
-             for i, n in enumerate((512, 1024))]
+    ahead = [
+        {"labels": n, "value": _interval(0.89 + 0.01 * i), "gain": _interval(0.01 * (i + 1))}
+        for i, n in enumerate((512, 1024))
+    ]
     return {
-        "how": "frozen", "metric": "accuracy", "arm": "source+target",
-        "with_source": helped, "without_source": alone, "saved": saved,
+        "how": "frozen",
+        "metric": "accuracy",
+        "arm": "source+target",
+        "with_source": helped,
+        "without_source": alone,
+        "saved": saved,
         "sentence": "64 labels plus the source are worth 200 [160, more than 256] labels alone.",
-        "outlook": {"labels": 256, "expected": ahead, "reason": "", "used": list(counts),
-                    "power": _interval(0.4), "sentence": "More labels would bring a little."},
+        "outlook": {
+            "labels": 256,
+            "expected": ahead,
+            "reason": "",
+            "used": list(counts),
+            "power": _interval(0.4),
+            "sentence": "More labels would bring a little.",
+        },
     }
 
 
@@ -173,19 +251,36 @@ def _calibration() -> dict[str, Any]:
     def side(off: float) -> dict[str, Any]:
         sure = (0.55, 0.75, 0.9, 0.97)
         bins = [{"confidence": c, "accuracy": _interval(c - off), "count": 250} for c in sure]
-        return {"error": _interval(off, 0.01), "brier": _interval(0.2), "log_loss": _interval(0.4),
-                "bins": bins}
+        return {
+            "error": _interval(off, 0.01),
+            "brier": _interval(0.2),
+            "log_loss": _interval(0.4),
+            "bins": bins,
+        }
 
-    temperature = {"kind": "temperature", "value": 1.6, "low": 1.2, "high": 2.1, "num_rows": 256,
-                   "prior": 0.5}
+    temperature = {
+        "kind": "temperature",
+        "value": 1.6,
+        "low": 1.2,
+        "high": 2.1,
+        "num_rows": 256,
+        "prior": 0.5,
+    }
     return {"temperature": temperature, "before": side(0.05), "after": side(0.02)}
 
 
 def _selective() -> dict[str, Any]:
-    curve = [{"coverage": i / 20, "risk": 0.12 * (i / 20) ** 2, "threshold": 1 - i / 40}
-             for i in range(1, 21)]
-    return {"share": 0.8, "accuracy": _interval(0.92), "all": _interval(0.88),
-            "area": _interval(0.04), "curve": curve}
+    curve = [
+        {"coverage": i / 20, "risk": 0.12 * (i / 20) ** 2, "threshold": 1 - i / 40}
+        for i in range(1, 21)
+    ]
+    return {
+        "share": 0.8,
+        "accuracy": _interval(0.92),
+        "all": _interval(0.88),
+        "area": _interval(0.04),
+        "curve": curve,
+    }
 
 
 def _arm(

@@ -17,10 +17,30 @@ sample = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sample)
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "wbr"}
-SECTIONS = ["arms", "gain", "curve", "errors", "mistakes", "sure", "data", "curves", "cost", "moved",
-            "again"]  # fmt: skip
-EARLIER = ("gains", "chosen_by", "protocol", "budget", "curve", "calibration", "selective", "offsets",
-           "explained")  # fmt: skip
+SECTIONS = [
+    "arms",
+    "gain",
+    "curve",
+    "errors",
+    "mistakes",
+    "sure",
+    "data",
+    "curves",
+    "cost",
+    "moved",
+    "again",
+]
+EARLIER = (
+    "gains",
+    "chosen_by",
+    "protocol",
+    "budget",
+    "curve",
+    "calibration",
+    "selective",
+    "offsets",
+    "explained",
+)
 """Keys that a verdict of schema 1 did not have."""
 
 
@@ -56,7 +76,7 @@ class Page(HTMLParser):
 
     @property
     def text(self):
-        return "\n".join(text for tag, text in self.texts if tag != "style")
+        return "\n".join(text for tag, text in self.texts if tag not in ("style", "script"))
 
     @property
     def sections(self):
@@ -100,7 +120,7 @@ def test_figures_are_those_of_the_verdict():
         "More labels would bring a little.",
         "random weights",
         "too far behind",
-        "its confidence is off by 2.0 points [1.0, 3.0]",
+        "confidence is off by 2.0 points [1.0, 3.0]",
         "92.0 % [90.0, 94.0] of the answers are right",
         "temperature of 1.60 [1.20, 2.10]",
         "negative +0.25, positive −0.25",
@@ -196,8 +216,6 @@ def test_words_of_mistakes_are_marked_and_said():
     page = render(sample.verdict())
     assert '<span class="word against told" style="--s:1.0" title="−1.50 for positive">zoom' in page
     assert "(against)" in page
-    whole = "".join(text for _, text in Page(page).texts)
-    assert "The zoom (against) is slow" in whole.replace("  ", " ") or "zoom" in whole
 
 
 def test_findings_stand_with_the_worst_first():

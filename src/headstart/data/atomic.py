@@ -13,6 +13,9 @@ from typing import IO
 
 from headstart.errors import UserError
 
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+"""Not allowed; or a folder where a file shall be, or a file where a folder shall be."""
+
 
 @contextmanager
 def full_disk_is_a_user_error(path: Path) -> Iterator[None]:
@@ -31,7 +34,7 @@ def full_disk_is_a_user_error(path: Path) -> Iterator[None]:
                 "left. Make room, or choose another place with --out or HEADSTART_CACHE; the same "
                 "command then goes on."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in UNWRITABLE:
             raise UserError(f"{path}: cannot be written: {error.strerror}.") from error
         raise
 

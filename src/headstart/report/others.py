@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headstart.report.view import Values, run_view
-from headstart.report.words import ABSENT, hundredths, is_number, number, points
+from headstart.report.words import ABSENT, hundredths, number, points
 
 RUN = (("data", "Data", "looked"), ("curves", "Learning curves", "charts"),
        ("cost", "Cost", "stages"), ("moved", "What moved", "moved"),
@@ -50,10 +50,14 @@ def tasks_view(values: Values) -> dict[str, Any]:
 
 
 def meta_view(values: Values) -> dict[str, Any]:
-    """What a few rows of unseen classes make of the model: every figure with an interval."""
-    rows = [[name, _figure(figure)] for name, figure in _figures(values.get("judged", values))]
-    head = ["measured", "in per cent"]
-    caption = "What was measured, in per cent with 95 % intervals"
+    """What a few rows of classes that were not learned from make of the model, way by way."""
+    rows = [
+        [str(one["way"]), number(one["shots"]), _figure(one["accuracy"]), _gain(one.get("gain")),
+         number(one["episodes"])]
+        for one in values.get("results", [])
+    ]  # fmt: skip
+    head = ["way", "rows of a class", "accuracy", "gain over it", "episodes"]
+    caption = "Accuracy over episodes of unseen classes, in per cent, and gains in points"
     return _page("learning from few", values, {}, [_table(caption, head, rows)])
 
 
@@ -94,18 +98,3 @@ def _gain(values: Any) -> str:
         return ABSENT
     ends = f"[{points(values['low'])}, {points(values['high'])}]"
     return f"{points(values['value'])} {ends}"
-
-
-def _figures(values: Any, name: str = "") -> list[tuple[str, Values]]:
-    """Every interval inside nested values, by the path to it."""
-    if isinstance(values, Mapping):
-        if is_number(values.get("low")) and is_number(values.get("high")):
-            return [(name, values)]
-        inside = [(str(key), value) for key, value in values.items()]
-    elif isinstance(values, list):
-        inside = [(str(value.get("name", place)) if isinstance(value, Mapping) else str(place),
-                   value) for place, value in enumerate(values, start=1)]  # fmt: skip
-    else:
-        return []
-    return [found for key, value in inside
-            for found in _figures(value, f"{name} · {key}" if name else key)]  # fmt: skip

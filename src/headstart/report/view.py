@@ -220,7 +220,11 @@ def matrix(confusion: Values | None) -> dict[str, Any] | None:
 def class_counts(data: Values) -> dict[str, Any] | None:
     """Rows of each class in each data set, the most frequent classes first."""
     parts = {name: rows for name, rows in data.items() if isinstance(rows, Mapping)}
-    sets = {name: rows["classes"] for name, rows in parts.items() if rows.get("classes")}
+    sets = {
+        name: rows["classes"]
+        for name, rows in parts.items()
+        if rows.get("classes") and isinstance(rows["classes"], Mapping)
+    }
     if not sets:
         return None
     names = dict.fromkeys(name for classes in sets.values() for name in classes)
