@@ -102,6 +102,17 @@ def test_without_classes_kept_apart_that_is_said(tiny_bert):
     assert "Nothing was kept apart" in meta_table(result.values)
 
 
+def test_as_many_rows_as_the_recipe_asks_for(tiny_bert):
+    asked = values(tiny_bert)
+    asked["data"]["many"]["labels"] = 60
+    recipe = headstart.Recipe.from_values(asked)
+    rows = meta.read_sets(recipe, {"many": pairs()})["many"]
+    assert len(rows) == 60 and len(rows.classes) == 12
+    asked["data"]["many"]["labels"] = 600
+    with pytest.raises(DataError, match="asks for 600 labelled rows; there are 108"):
+        meta.read_sets(headstart.Recipe.from_values(asked), {"many": pairs()})
+
+
 def test_what_is_kept_apart_is_not_learned_before(tiny_bert):
     chain = values(tiny_bert)
     chain["stage"].insert(0, {"name": "source", "data": "many", "epochs": 1})

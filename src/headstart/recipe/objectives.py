@@ -20,6 +20,9 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+BATCH_TOKENS = 1024
+"""A stage's default."""
+
 HeldOut = Annotated[Annotated[float, Field(gt=0, lt=1)] | tuple[str, ...], BeforeValidator(_listed)]
 """A share of what there is, or what is meant by name, one or several."""
 
@@ -200,8 +203,23 @@ def objective_faults(place: str, stage: Mapping[str, Any]) -> Iterator[str]:
         yield f"{place}.validation: classes are held out, not rows. Set {where}.validation."
     if stage.get("patience") is not None and not objective.get("validation"):
         yield f"{where}.validation: patience needs it. Give a share, or names."
+    yield from _unread_faults(place, stage)
     yield from _data_faults(where, stage.get("data"), objective)
     yield from _inner_faults(place, stage, objective)
+
+
+def _unread_faults(place: str, stage: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that stages with rows read, and episodes do not."""
+    if stage.get("batch_tokens", BATCH_TOKENS) != BATCH_TOKENS:
+        yield f"{place}.batch_tokens: an update is of episodes. Set {place}.objective.episodes."
+    if stage.get("micro_batch_tokens") is not None:
+        yield f"{place}.micro_batch_tokens: episodes go through the network whole. Leave it out."
+    if stage.get("head", "auto") != "auto":
+        yield f"{place}.head: each episode has a head of its own: {place}.objective.head. Drop it."
+    task = stage.get("task")
+    for key in ("class_weights", "label_smoothing"):
+        if isinstance(task, Mapping) and task.get(key):
+            yield f"{place}.task.{key}: has no part in episodes. Leave it out."
 
 
 def _data_faults(where: str, data: object, objective: Mapping[str, Any]) -> Iterator[str]:

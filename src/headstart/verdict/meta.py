@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from headstart.data.batches import derive_seed
+from headstart.data.draw import draw
 from headstart.data.episodes import Episodes, Shape
 from headstart.data.examples import Examples, joined
 from headstart.data.pairs import read_examples
@@ -150,7 +151,7 @@ def check_unseen(recipe: Recipe) -> None:
 
 
 def read_sets(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Examples]:
-    """Read every data set that a stage names; `labels` has no part in episodes.
+    """Read every data set that a stage names, `labels` rows of it where it asks so.
 
     Raises:
         DataError: with the faults of all of them.
@@ -159,26 +160,42 @@ def read_sets(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Examples]:
     faults: list[str] = []
     used = {name for stage in recipe.stage for name in stage.data_names}
     for name in (name for name in recipe.data if name in used):
-        data, source = recipe.data[name], given.get(name, recipe.data[name].path)
+        source = given.get(name, recipe.data[name].path)
         labelled = any(labels_read(stage, name) for stage in recipe.stage)
         try:
-            if isinstance(source, Examples):
-                sets[name] = source
-                continue
-            table = read(source, name=name, split=data.split)
-            sets[name] = read_examples(
-                table,
-                text=data.text,
-                label=data.label if labelled else None,
-                mapping=(data.map or None) if labelled else None,
-                require_label=labelled,
-                kinds=labels_asked(recipe, name),
-            )
+            sets[name] = _drawn(recipe, name, _read(recipe, name, source, labelled))
         except DataError as error:
             faults += error.faults
     if faults:
         raise DataError(faults)
     return sets
+
+
+def _read(recipe: Recipe, name: str, source: Any, labelled: bool) -> Examples:
+    if isinstance(source, Examples):
+        return source
+    data = recipe.data[name]
+    return read_examples(
+        read(source, name=name, split=data.split),
+        text=data.text,
+        label=data.label if labelled else None,
+        mapping=(data.map or None) if labelled else None,
+        require_label=labelled,
+        kinds=labels_asked(recipe, name),
+    )
+
+
+def _drawn(recipe: Recipe, name: str, rows: Examples) -> Examples:
+    """As many rows as the recipe asks for, stratified by class, by its seed."""
+    count = recipe.data[name].labels
+    if count is None or count == len(rows):
+        return rows
+    if count > len(rows) or rows.labels is None:
+        raise DataError(
+            f"{name}: labels asks for {count:,} labelled rows; there are "
+            f"{0 if rows.labels is None else len(rows):,}. Ask for that many or fewer."
+        )
+    return rows.take(draw(rows.labels, count, derive_seed("labels", recipe.seed))[0])
 
 
 def measure(
