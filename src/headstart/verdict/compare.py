@@ -22,6 +22,7 @@ from headstart.verdict.campaign import Campaign, protocol
 from headstart.verdict.choose import LAST_RULE
 from headstart.verdict.chooser import Chooser
 from headstart.verdict.curve import How, label_curve
+from headstart.verdict.forecast import tell_time
 from headstart.verdict.judge import harmful_source, judge
 from headstart.verdict.results import (
     ArmResult,
@@ -192,6 +193,7 @@ def compare_arms(
     comparer.survey(arms[0].recipes[0])
     if budget is None:
         campaign = Campaign(arms, rows, shop, classes)
+        tell_time(campaign)
         train_all(campaign)
     else:
         campaign = Campaign(arms, rows, shop, classes, check=budget.check, every_seed=True)
