@@ -56,6 +56,12 @@ def test_seeds_of_a_stage_share_a_chart_and_validation_has_its_own():
     assert loss.summary == "seed 0: from 0.700 at step 1 to 0.500 at step 2"
 
 
+def test_stages_of_one_name_are_told_apart_by_their_ways():
+    log = [{"step": 1, "loss": 0.7}]
+    stages = [{"name": "probe", "arm": arms, "seed": 0, "log": log} for arms in (["a"], ["b", "c"])]
+    assert [chart.title for chart in curves(stages)] == ["probe, a", "probe, b and c"]
+
+
 def test_a_validation_loss_is_drawn_over_the_training_loss():
     log = [{"step": 5, "loss": 0.7, "validation": {"loss": 0.9}}]
     (chart,) = curves([{"name": "tune", "seed": 0, "log": log}])

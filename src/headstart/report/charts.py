@@ -159,16 +159,18 @@ def curves(stages: Sequence[Mapping[str, Any]]) -> list[Chart]:
             key = (stage.get("name"), *stage.get("arm", []))
             groups.setdefault(key, []).append(stage)
     charts = []
-    for key, members in groups.items():
+    names = [name for name, *_ in groups]
+    for (name, *arms), members in groups.items():
+        title = f"{name}, {' and '.join(arms)}" if names.count(name) > 1 else f"{name}"
         losses = [_series(m, lambda p: p.get("loss")) for m in members]
         checked = [_series(m, lambda p: p.get("validation", {}).get("loss")) for m in members]
         lines = _lines(members, losses) + _lines(members[:1], checked[:1], "validation, ")
-        charts.append(_chart(f"{key[0]}", "training loss", lines, from_zero=True))
-        names = (p.get("validation", {}) for m in members for p in m["log"])
-        for name in dict.fromkeys(n for scores in names for n in scores if n != "loss"):
-            scored = [_series(m, lambda p, n=name: p.get("validation", {}).get(n)) for m in members]
-            measure = f"validation {name.replace('_', ' ').replace('macro f1', 'macro-F1')}"
-            charts.append(_chart(f"{key[0]}", measure, _lines(members, scored), from_zero=False))
+        charts.append(_chart(title, "training loss", lines, from_zero=True))
+        checks = (p.get("validation", {}) for m in members for p in m["log"])
+        for one in dict.fromkeys(n for scores in checks for n in scores if n != "loss"):
+            scored = [_series(m, lambda p, n=one: p.get("validation", {}).get(n)) for m in members]
+            measure = f"validation {one.replace('_', ' ').replace('macro f1', 'macro-F1')}"
+            charts.append(_chart(title, measure, _lines(members, scored), from_zero=False))
     return [chart for chart in charts if chart is not None]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headstart.report.words import is_number, number
+from headstart.report.words import count, is_number, number
 
 WATTS_OF_A_CORE = 12.0
 """Of a processor about which nothing is known: Green Algorithms' default, green-algorithms.org."""
@@ -50,8 +50,8 @@ def energy(verdict: Mapping[str, Any]) -> Energy | None:
         return None
     return Energy(
         threads * WATTS_OF_A_CORE + _memory(verdict),
-        f"{number(WATTS_OF_A_CORE)} W for each of {number(threads)} threads, as this processor did "
-        f"not say what it may draw{_and_memory(verdict)}",
+        f"{number(WATTS_OF_A_CORE)} W for each of {count(threads, 'thread')}, as this processor "
+        f"did not say what it may draw{_and_memory(verdict)}",
     )
 
 
