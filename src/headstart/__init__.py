@@ -30,10 +30,12 @@ if TYPE_CHECKING:
         UserError,
     )
     from headstart.estimator import Classifier
+    from headstart.predicting import next_labels
     from headstart.recipe import Data, Recipe, Stage, Task
     from headstart.report.compare import RunComparison
     from headstart.speaking import Generator
     from headstart.verdict.judge import Verdict
+    from headstart.verdict.next_labels import NextLabel
     from headstart.verdict.ranking import Ranking, rank
 
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "HeadstartError": "errors",
     "InterruptedRunError": "errors",
     "Model": "answering",
+    "NextLabel": "verdict.next_labels",
     "Ranking": "verdict.ranking",
     "Recipe": "recipe",
     "RecipeError": "errors",
@@ -60,6 +63,7 @@ _HOMES = {
     "compare_runs": "api",
     "load": "api",
     "load_generator": "api",
+    "next_labels": "predicting",
     "rank": "verdict.ranking",
     "run": "api",
     "transfer": "api",
@@ -76,6 +80,7 @@ __all__ = [
     "HeadstartError",
     "InterruptedRunError",
     "Model",
+    "NextLabel",
     "Ranking",
     "Recipe",
     "RecipeError",
@@ -90,6 +95,7 @@ __all__ = [
     "compare_runs",
     "load",
     "load_generator",
+    "next_labels",
     "rank",
     "run",
     "transfer",

@@ -20,6 +20,7 @@ from headstart.commands.explain import explain_command
 from headstart.commands.export import export_command
 from headstart.commands.generate import generate_command
 from headstart.commands.models import models_command
+from headstart.commands.next_labels import next_labels_command
 from headstart.commands.options import JSON, OUT, PROFILE, SEEDS, TRACK, option
 from headstart.commands.rank import rank_command
 from headstart.commands.report import report_command
@@ -185,6 +186,7 @@ app.command("check")(check_command)
 app.command("export")(export_command)
 app.command("generate")(generate_command)
 app.command("models")(models_command)
+app.command("next-labels")(next_labels_command)
 app.command("rank")(rank_command)
 app.command("report")(report_command)
 app.command("cache")(cache_command)

@@ -1,4 +1,6 @@
-"""Labels for texts from anywhere, streamed: what `headstart predict` does."""
+"""Labels for texts from anywhere, streamed, as `headstart predict` gives them; and which texts
+are most worth a label of their own, as `headstart next-labels` does.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from headstart.data.examples import Examples
     from headstart.data.tokens import Tokens
+    from headstart.training.progress import Progress
+    from headstart.verdict.next_labels import NextLabel
 
 T = TypeVar("T")
 CHUNK = 2048
@@ -79,6 +83,49 @@ def predict_to(
                     writer.writerow(_cell(value) for value in shown.values())
             file.flush()
             advance(len(texts))
+
+
+def next_labels(
+    model: str | Path,
+    unlabelled: Any,
+    count: int = 50,
+    *,
+    labelled: Any = None,
+    text: str | None = None,
+    seed: int = 0,
+    progress: Progress | bool = True,
+) -> list[NextLabel]:
+    """Which rows are most worth a label: those a model is unsure of, spread over what there is.
+
+    Args:
+        model: the output folder of a run, or a model/ folder.
+        unlabelled: rows to choose from, as `transfer` takes data; labels are not needed.
+        count: how many to choose.
+        labelled: rows that have labels: neither they nor what is much like them is chosen.
+        text: name of the text column; guessed when unambiguous.
+        seed: another one makes another choice, as good.
+        progress: whether to show progress on standard error, or where it goes.
+
+    Returns:
+        The rows with the reason, the most worth first.
+
+    Raises:
+        CheckpointError: there is no such model.
+        DataError: the rows cannot be read, or fewer are left than are asked for.
+    """
+    from headstart.data.examples import examples
+    from headstart.data.table import read
+    from headstart.training.progress import OnConsole, Silent
+    from headstart.verdict.next_labels import next_labels as chosen
+
+    def rows(data: Any, name: str) -> Examples:
+        return examples(read(data, name=name), text=text, require_label=False)
+
+    choosing = rows(unlabelled, "unlabelled rows")
+    done = None if labelled is None else rows(labelled, "labelled rows")
+    shown = (OnConsole() if progress else Silent()) if isinstance(progress, bool) else progress
+    trained = load(model)._trained
+    return chosen(trained, choosing, count, labelled=done, seed=seed, progress=shown)
 
 
 def _answered(
