@@ -88,7 +88,7 @@ def _word(item: Any, location: tuple[int | str, ...], owners: Mapping[str, type[
         return unknown_name(where, "choice", str(found), allowed)
     if kind == "union_tag_invalid":
         noun, known = ("task", list(TASKS)) if "task" in location else ("adapter", ADAPTER_KINDS)
-        noun, known = ("objective", OBJECTIVES) if "objective" in location else (noun, known)
+        noun, known = ("objective", list(OBJECTIVES)) if "objective" in location else (noun, known)
         return unknown_name(f"{where}.kind", noun, str(found["kind"]), known)
     if kind == "union_tag_not_found":
         return f"{where}: must be a word, a table of patterns or one with a kind; got {found!r}."
