@@ -21,7 +21,7 @@ from tests.commands import Done, Here, finish, start, write_csv, write_reviews
 from tests.conftest import reviews
 
 COMMANDS = ("transfer", "adapt", "run", "predict", "demo", "explain", "check", "rank", "report",
-            "export", "generate", "models", "cache")  # fmt: skip
+            "next-labels", "export", "generate", "models", "cache")  # fmt: skip
 OUTPUT = {".headstart", ".headstart.lock", "verdict.json", "report.html", "recipe.toml", "model",
           "stages"}  # fmt: skip
 
