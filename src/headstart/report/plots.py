@@ -15,7 +15,7 @@ from headstart.report.words import hundredths, number
 
 Values = Mapping[str, Any]
 Places = tuple[tuple[float, float], ...]
-LEAST_GAP = 8.0
+LEAST_GAP = 13.0
 """Per cent of the width between two labels of an axis, so that they do not touch."""
 
 
