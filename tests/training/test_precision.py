@@ -17,20 +17,20 @@ def measured(monkeypatch):
     """Count the measurements on a CPU that has the instructions."""
     calls = []
 
-    def seconds(*, bf16: bool) -> float:
+    def seconds(bf16: bool) -> float:
         calls.append(bf16)
         return 1.0 if bf16 else 2.0
 
     monkeypatch.delenv("HEADSTART_PRECISION")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(precision, "_step_seconds", seconds)
+    monkeypatch.setattr(precision, "_probe", lambda: seconds)
     return calls
 
 
 def test_measured_once_and_remembered(measured, own_cache):
     assert precision.choose_precision() == precision.choose_precision() == "bf16"
-    assert sorted(measured) == [False, True]
+    assert measured == [False, True] * precision.PROBES, "in turns, and once"
     assert list(json.loads((own_cache / "precision.json").read_text()).values()) == ["bf16"]
 
 
@@ -38,11 +38,17 @@ def test_measured_once_and_remembered(measured, own_cache):
 def test_a_damaged_memory_is_measured_anew(measured, own_cache, damage):
     (own_cache / "precision.json").write_text(damage)
     assert precision.choose_precision() == "bf16"
-    assert len(measured) == 2
+    assert len(measured) == 2 * precision.PROBES
 
 
 def test_a_small_gain_is_noise(measured, monkeypatch):
-    monkeypatch.setattr(precision, "_step_seconds", lambda *, bf16: 1.0 if bf16 else 1.1)
+    monkeypatch.setattr(precision, "_probe", lambda: lambda bf16: 1.0 if bf16 else 1.1)
+    assert precision.choose_precision() == "float32"
+
+
+def test_a_busy_moment_decides_nothing(measured, monkeypatch):
+    busy = iter([9.0, 1.0, *[1.0, 1.5] * 30])  # float32, bf16, and so on
+    monkeypatch.setattr(precision, "_probe", lambda: lambda bf16: next(busy))
     assert precision.choose_precision() == "float32"
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,9 @@ from headstart.errors import RecipeError, unknown_name
 FabricWord = Literal["32-true", "bf16-mixed"]
 PRECISIONS: dict[str, FabricWord] = {"float32": "32-true", "bf16": "bf16-mixed"}
 """Our word: Lightning Fabric's. Weights and optimiser state stay in float32 in both."""
+
+PROBES = 10
+"""Steps that are timed each way."""
 
 GAIN_NEEDED = 1.15
 """bf16 is taken on a CPU only if a training step is faster by this much: less is within noise."""
@@ -73,19 +77,24 @@ def _processor() -> str:
 def _faster() -> str:
     if not torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported():
         return "float32"  # emulated bf16 was seen to be 100 times slower
-    full, half = _step_seconds(bf16=False), _step_seconds(bf16=True)
+    # In turns, so that what slows the machine for a while slows both alike; the best counts.
+    full = half = float("inf")
+    step = _probe()
+    for _ in range(PROBES):
+        full, half = min(full, step(False)), min(half, step(True))
     return "bf16" if full / half >= GAIN_NEEDED else "float32"
 
 
-def _step_seconds(*, bf16: bool) -> float:
-    """Best of five steps through a feed-forward layer of a small BERT on 1,024 tokens."""
+def _probe() -> Callable[[bool], float]:
+    """Seconds of a step, in bf16 or not, through a feed-forward layer of a small BERT."""
     layer = nn.Sequential(nn.Linear(384, 1536), nn.GELU(), nn.Linear(1536, 384))
     x = torch.randn(1024, 384, generator=torch.Generator().manual_seed(0))
-    best = float("inf")
-    for _ in range(5):
+
+    def step(bf16: bool) -> float:
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = layer(x).float().square().mean()
         loss.backward()
-        best = min(best, time.perf_counter() - start)
-    return best
+        return time.perf_counter() - start
+
+    return step
