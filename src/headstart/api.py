@@ -255,8 +255,8 @@ def run(
     from headstart.training.stage import Workshop
     from headstart.training.tracking import check_track, tracker
     from headstart.verdict.compare import run_recipe
+    from headstart.verdict.left import leave
     from headstart.verdict.meta import ends_in_episodes, run_meta
-    from headstart.verdict.meta import leave as leave_meta
     from headstart.verdict.rows import describe, read_rows
     from headstart.verdict.running import as_written, check_start, ends_unlabelled
     from headstart.verdict.task_rows import ends_in_tasks
@@ -274,7 +274,8 @@ def run(
             return _pretrain(recipe, data, shop, folder, command or _python_call("run"))
         if ends_in_episodes(recipe):
             meta = run_meta(recipe, data, shop)
-            return meta if folder is None else leave_meta(meta, folder, command or "headstart.run")
+            said = command or "headstart.run"
+            return meta if folder is None else leave(meta, folder, said, meta.results)
         if ends_in_tasks(recipe):
             return _together(recipe, data, shop, folder, command or _python_call("run"))
         rows = read_rows(recipe, data)
@@ -335,13 +336,13 @@ def _pretrain(
     """Train a recipe that ends without labels, and write what it leaves behind."""
     from dataclasses import replace
 
-    from headstart.verdict.running import leave, pretrain, read_texts
+    from headstart.verdict.left import leave
+    from headstart.verdict.running import pretrain, read_texts
 
     result = pretrain(recipe, read_texts(recipe, data), shop)
-    result = replace(result, values=result.values | {"command": command}, folder=folder)
-    if folder is not None:
-        leave(result, folder)
-    return result
+    if folder is None:
+        return replace(result, values=result.values | {"command": command})
+    return leave(result, folder, command, result.judged)
 
 
 def _together(
@@ -352,11 +353,12 @@ def _together(
     command: str,
 ) -> Together:
     """Train a recipe that ends in several tasks, and write what it leaves behind."""
+    from headstart.verdict.left import leave
     from headstart.verdict.task_rows import read_task_rows
-    from headstart.verdict.together import leave, run_together
+    from headstart.verdict.together import run_together
 
     result = run_together(recipe, read_task_rows(recipe, data), shop)
-    return result if folder is None else leave(result, folder, command)
+    return result if folder is None else leave(result, folder, command, result.tasks)
 
 
 def _data(

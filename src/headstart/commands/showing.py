@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.verdict.judge import Verdict
+    from headstart.verdict.left import Left
     from headstart.verdict.meta import Meta
     from headstart.verdict.running import Pretraining
     from headstart.verdict.together import Together
@@ -30,13 +32,10 @@ def show(verdict: Verdict, json: bool, then: str | None = None) -> None:
     print()
     print(footnotes(verdict.values))
     assert verdict.folder is not None, "every command has an output folder"
-    print()
-    for name, what in (("report.html", "the whole story, for a browser"),
-                       ("verdict.json", "the same, for machines"),
-                       ("recipe.toml", "the winner, to run again or change"),
-                       ("model/", "the winner, trained")):  # fmt: skip
-        place = f"{shown(verdict.folder / name)}{'/' if name.endswith('/') else ''}"
-        print(f"  {place:<32}  {what}")
+    _print_places(verdict.folder, (("report.html", "the whole story, for a browser"),
+                                   ("verdict.json", "the same, for machines"),
+                                   ("recipe.toml", "the winner, to run again or change"),
+                                   ("model/", "the winner, trained")))  # fmt: skip
     folder = shown(verdict.folder)
     print(then or f'\nNext:\n  headstart predict {shlex.quote(folder)} "a text of yours"')
 
@@ -53,15 +52,8 @@ def show_pretraining(result: Pretraining, json: bool) -> None:
         return
     from headstart.report.pretraining import pretraining_table
 
-    print(pretraining_table(result.values))
-    assert result.folder is not None, "every command has an output folder"
-    print()
-    for name, what in (("model/", "the backbone, a checkpoint to begin with"),
-                       ("verdict.json", "these figures, for machines"),
-                       ("recipe.toml", "to run again or change")):  # fmt: skip
-        place = f"{shown(result.folder / name)}{'/' if name.endswith('/') else ''}"
-        print(f"  {place:<32}  {what}")
-    model = shlex.quote(shown(result.folder / "model"))
+    folder = _shown_left(result, pretraining_table, "the backbone, a checkpoint to begin with")
+    model = shlex.quote(shown(folder / "model"))
     then = (
         f'headstart generate {model} "a text to go on with"'
         if result.judged and result.judged[-1]["task"] == "causal-lm"
@@ -82,17 +74,9 @@ def show_together(result: Together, json: bool) -> None:
         return
     from headstart.report.tasks import tasks_table
 
-    print(tasks_table(result.values))
-    assert result.folder is not None, "every command has an output folder"
-    print()
-    for name, what in (("model/", "answers for every task"),
-                       ("verdict.json", "these figures, for machines"),
-                       ("recipe.toml", "to run again or change")):  # fmt: skip
-        place = f"{shown(result.folder / name)}{'/' if name.endswith('/') else ''}"
-        print(f"  {place:<32}  {what}")
-    folder, tasks = shlex.quote(shown(result.folder)), result.tasks
+    folder, tasks = _shown_left(result, tasks_table, "answers for every task"), result.tasks
     named = f" --task {tasks[0]['name']}" if len(tasks) > 1 else ""
-    print(f'\nNext:\n  headstart predict {folder}{named} "a text of yours"')
+    print(f'\nNext:\n  headstart predict {shlex.quote(shown(folder))}{named} "a text of yours"')
 
 
 def show_meta(result: Meta, json: bool) -> None:
@@ -107,16 +91,27 @@ def show_meta(result: Meta, json: bool) -> None:
         return
     from headstart.report.meta import meta_table
 
-    print(meta_table(result.values))
+    folder = _shown_left(result, meta_table, "adapts to new classes; a backbone to begin with")
+    place = shlex.quote(shown(folder))
+    print(f"\nNext:\n  headstart adapt {place} --support few.csv --out runs/adapted")
+
+
+def _shown_left(result: Left, table: Callable[[dict[str, Any]], str], model: str) -> Path:
+    """Print the table of what was left, and where things are. Returns the output folder."""
+    print(table(result.values))
     assert result.folder is not None, "every command has an output folder"
+    _print_places(result.folder, (("model/", model),
+                                  ("verdict.json", "these figures, for machines"),
+                                  ("recipe.toml", "to run again or change")))  # fmt: skip
+    return result.folder
+
+
+def _print_places(folder: Path, places: tuple[tuple[str, str], ...]) -> None:
+    """Print a line for each thing in an output folder: where it is, and what."""
     print()
-    for name, what in (("model/", "adapts to new classes; a backbone to begin with"),
-                       ("verdict.json", "these figures, for machines"),
-                       ("recipe.toml", "to run again or change")):  # fmt: skip
-        place = f"{shown(result.folder / name)}{'/' if name.endswith('/') else ''}"
+    for name, what in places:
+        place = f"{shown(folder / name)}{'/' if name.endswith('/') else ''}"
         print(f"  {place:<32}  {what}")
-    folder = shlex.quote(shown(result.folder))
-    print(f"\nNext:\n  headstart adapt {folder} --support few.csv --out runs/adapted")
 
 
 def shown(path: Path) -> str:

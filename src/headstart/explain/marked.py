@@ -35,10 +35,11 @@ def marked(trained: Trained, texts: Sequence[str], classes: Sequence[str]) -> di
         and score (in log-odds of the class, below 0 against it) of each of its words, none for a
         text that holds none. None where the model or its texts cannot be explained so.
     """
-    some = [text for text in texts[:MOST_TEXTS] if not isinstance(text, Pair)]
+    first = zip(texts[:MOST_TEXTS], classes[:MOST_TEXTS], strict=True)
+    some = [(text, class_name) for text, class_name in first if not isinstance(text, Pair)]
     try:
         subject = Subject(trained, "model")
-        readings = [_read(subject, text) for text in some]
+        readings = [_read(subject, text) for text, _ in some]
     except UserError:
         return None
     name = _method(subject, [reading for reading in readings if reading is not None])
@@ -46,7 +47,7 @@ def marked(trained: Trained, texts: Sequence[str], classes: Sequence[str]) -> di
         return None
     words = [
         [] if reading is None else _words(subject, reading, name, class_name)
-        for reading, class_name in zip(readings, classes, strict=False)
+        for reading, (_, class_name) in zip(readings, some, strict=True)
     ]
     method = METHODS[name]
     return {"method": {"name": name, "title": method.title, "source": method.source},

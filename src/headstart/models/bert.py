@@ -22,7 +22,7 @@ from headstart.models.config import (
 )
 from headstart.models.family import HEAD, LM_HEAD, Classifier, Family, Masked, is_tied
 from headstart.models.keymap import KeyMap
-from headstart.models.language import MaskedHead, tied_score
+from headstart.models.language import MaskedHead, masked_head
 from headstart.models.network import Pooler
 from headstart.nn.attention import Form
 from headstart.nn.embeddings import SegmentedEmbeddings
@@ -157,7 +157,7 @@ def embeddings(
         nn.Embedding(config.vocabulary, config.width, config.padding_token),
         position,
         nn.Embedding(config.num_segments, config.width),
-        norm=_norm(config),
+        norm=layer_norm(config),
         places=places,
         dropout=config.dropout,
     )
@@ -173,13 +173,14 @@ def blocks(config: BertConfig) -> Iterator[PostNormBlock]:
             FeedForward(
                 config.width, config.inner_width, activation=ACTIVATIONS[config.activation]
             ),
-            norm_1=_norm(config),
-            norm_2=_norm(config),
+            norm_1=layer_norm(config),
+            norm_2=layer_norm(config),
             dropout=config.dropout,
         )
 
 
-def _norm(config: BertConfig) -> nn.LayerNorm:
+def layer_norm(config: BertConfig) -> nn.LayerNorm:
+    """A norm as BERT has them everywhere."""
     return nn.LayerNorm(config.width, eps=config.norm_epsilon)
 
 
@@ -220,42 +221,14 @@ KEYS = KeyMap(
 )
 
 
-def masked_head(
-    config: BertConfig,
-    embedding: nn.Embedding,
-    *,
-    values: Mapping[str, Any],
-    activation: Callable[[Tensor], Tensor],
-) -> MaskedHead:
-    """A new head that tells hidden words.
-
-    Args:
-        config: sizes and rates.
-        embedding: (V, D), the backbone's.
-        values: of the config.json.
-        activation: elementwise.
-
-    Raises:
-        ValueError: words are not scored by their own embeddings.
-    """
-    head = MaskedHead(
-        config.width,
-        tied_score(values, embedding),
-        vocabulary=config.vocabulary,
-        norm=_norm(config),
-        activation=activation,
-    )
-    draw(head, config.initializer_range)
-    return head
-
-
 def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
     config = BertConfig.from_hf(values)
     activation = ACTIVATIONS[config.activation]
-    return masked_head(config, embedding, values=values, activation=activation)
+    return masked_head(config, embedding, values, norm=layer_norm(config), activation=activation)
 
 
-def _ties(values: Mapping[str, Any]) -> dict[str, str]:
+def ties(values: Mapping[str, Any]) -> dict[str, str]:
+    """What a head for hidden words shares: its words with the embeddings, its bias with itself."""
     own = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
     words = {"cls.predictions.decoder.weight": "embeddings.word_embeddings.weight"}
     return own | (words if is_tied(values) else {})
@@ -285,5 +258,5 @@ BERT = Family(
     unprefixed=(HEAD, LM_HEAD),
     classifier=Classifier("BertForSequenceClassification", _pooler, _dropout),
     masked=Masked("BertForMaskedLM", _masked_head),
-    ties=_ties,
+    ties=ties,
 )

@@ -14,11 +14,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from headstart.models.backbone import Stack, draw
+from headstart.models.bert import ties
 from headstart.models.config import ACTIVATIONS
 from headstart.models.deberta_config import MORE_ACTIVATIONS, DebertaConfig
-from headstart.models.family import Classifier, Family, Masked, is_tied
+from headstart.models.family import Classifier, Family, Masked
 from headstart.models.keymap import KeyMap
-from headstart.models.language import MaskedHead, tied_score
+from headstart.models.language import MaskedHead, masked_head
 from headstart.models.network import Pooler
 from headstart.nn.attention import Form
 from headstart.nn.convolution import ConvolvedBlock, TokenConvolution
@@ -194,21 +195,8 @@ def _pooler(values: Mapping[str, Any]) -> Pooler:
 
 def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
     config = DebertaConfig.from_hf(values)
-    head = MaskedHead(
-        config.width,
-        tied_score(values, embedding),
-        vocabulary=config.vocabulary,
-        norm=_norm(config),
-        activation=ACTIVATIONS[config.activation],
-    )
-    draw(head, config.initializer_range)
-    return head
-
-
-def _ties(values: Mapping[str, Any]) -> dict[str, str]:
-    own = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
-    words = {"cls.predictions.decoder.weight": "embeddings.word_embeddings.weight"}
-    return own | (words if is_tied(values) else {})
+    activation = ACTIVATIONS[config.activation]
+    return masked_head(config, embedding, values, norm=_norm(config), activation=activation)
 
 
 def _idle(values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -224,7 +212,7 @@ DEBERTA_V2 = Family(
     base="DebertaV2Model",
     prefix="deberta.",
     masked=Masked("DebertaV2ForMaskedLM", _masked_head),
-    ties=_ties,
+    ties=ties,
     classifier=Classifier("DebertaV2ForSequenceClassification", _pooler, _dropout, "cls_dropout"),
     idle=_idle,
 )

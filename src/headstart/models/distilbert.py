@@ -26,7 +26,7 @@ from headstart.models.config import (
 )
 from headstart.models.family import Classifier, Family, Masked, is_tied
 from headstart.models.keymap import KeyMap
-from headstart.models.language import MaskedHead, tied_score
+from headstart.models.language import MaskedHead, masked_head
 from headstart.models.network import Pooler
 from headstart.nn.attention import Form
 from headstart.nn.embeddings import NormedEmbeddings
@@ -210,15 +210,8 @@ def _pooler(values: Mapping[str, Any]) -> Pooler:
 
 def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
     config = DistilBertConfig.from_hf(values)
-    head = MaskedHead(
-        config.width,
-        tied_score(values, embedding),
-        vocabulary=config.vocabulary,
-        norm=_norm(config),
-        activation=ACTIVATIONS[config.activation],
-    )
-    draw(head, config.initializer_range)
-    return head
+    activation = ACTIVATIONS[config.activation]
+    return masked_head(config, embedding, values, norm=_norm(config), activation=activation)
 
 
 def _ties(values: Mapping[str, Any]) -> dict[str, str]:

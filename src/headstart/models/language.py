@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.models.backbone import Backbone
+from headstart.models.backbone import Backbone, draw
 from headstart.models.chain import Chain
+from headstart.models.config import Sizes
 from headstart.nn.multihead import Borrowed
 from headstart.nn.ragged import Ragged
 from headstart.nn.transformer import Decoder
@@ -108,6 +109,37 @@ class MaskedHead(WordHead):
     def parts(self) -> dict[str, nn.Module]:
         """All of it is the head's."""
         return {"lm_head.": self}
+
+
+def masked_head(
+    config: Sizes,
+    embedding: nn.Embedding,
+    values: Mapping[str, Any],
+    *,
+    norm: nn.Module,
+    activation: Callable[[Tensor], Tensor],
+) -> MaskedHead:
+    """A new head that tells hidden words.
+
+    Args:
+        config: sizes and rates.
+        embedding: (V, D), the backbone's.
+        values: of the config.json.
+        norm: maps (M, D) to (M, D).
+        activation: elementwise.
+
+    Raises:
+        ValueError: words are not scored by their own embeddings.
+    """
+    head = MaskedHead(
+        config.width,
+        tied_score(values, embedding),
+        vocabulary=embedding.num_embeddings,
+        norm=norm,
+        activation=activation,
+    )
+    draw(head, config.initializer_range)
+    return head
 
 
 class MaskedLanguageModel(Chain):

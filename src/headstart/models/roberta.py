@@ -25,11 +25,11 @@ from headstart.models.bert import (
     BertConfig,
     blocks,
     embeddings,
-    masked_head,
+    layer_norm,
 )
 from headstart.models.family import Classifier, Family, Masked, is_tied
 from headstart.models.keymap import KeyMap
-from headstart.models.language import MaskedHead
+from headstart.models.language import MaskedHead, masked_head
 from headstart.models.network import Pooler
 from headstart.nn.position import LearnedPositions, PlacesAfterPadding
 from headstart.nn.ragged import Ragged
@@ -129,7 +129,7 @@ def _pooler(values: Mapping[str, Any]) -> Pooler:
 def _masked_head(values: Mapping[str, Any], embedding: nn.Embedding) -> MaskedHead:
     # Whatever its blocks have, transformers gives this head the exact GELU.
     config = RobertaConfig.from_hf(values)
-    return masked_head(config, embedding, values=values, activation=F.gelu)
+    return masked_head(config, embedding, values, norm=layer_norm(config), activation=F.gelu)
 
 
 def _ties(values: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ Fine-tuning of Zero-shot Models") a point between where a stage began and where 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ def moving_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
-class Averaging(Companion):
+class Averaging(Companion, ABC):
     """Leaves a mean of the weights after late updates.
 
     Args:
@@ -37,9 +38,9 @@ class Averaging(Companion):
         self.means: dict[str, Tensor] = {}
         self.count = 0
 
+    @abstractmethod
     def weight(self, step: int) -> float:
         """How far the mean goes towards the weights after an update, counted from 0."""
-        raise NotImplementedError  # a kind of mean says
 
     @torch.no_grad()
     def after(self, step: int) -> None:

@@ -25,7 +25,7 @@ from headstart.data.batches import RaggedStore, take
 from headstart.data.examples import Examples
 from headstart.data.pair import as_texts, encode
 from headstart.data.text import Tokenizer
-from headstart.errors import CheckpointError, HeadstartError, RecipeError, UserError, nearest
+from headstart.errors import CheckpointError, RecipeError, UserError, nearest
 from headstart.models.attach import attach, carried, merge
 from headstart.models.checkpoint import open_checkpoint
 from headstart.models.functional import (
@@ -64,6 +64,7 @@ from headstart.training.model import (
     described,
     versions,
 )
+from headstart.training.proving import changed_tensors, check_unchanged
 from headstart.training.trainable import matches
 
 FILE = "episodes.safetensors"
@@ -284,18 +285,12 @@ def save_episodic(model: EpisodicModel, folder: Path, proof: Examples) -> None:
 
 
 def _prove(written: EpisodicModel, read: EpisodicModel, rows: Examples) -> None:
-    before, after = written.network.state_dict(), read.network.state_dict()
-    different = sorted(before.keys() ^ after.keys())
-    different += [n for n in before.keys() & after.keys() if not torch.equal(before[n], after[n])]
+    different = changed_tensors(written.network, read.network)
     if not different:
         texts = rows.texts[:PROOF_ROWS]
         if not torch.equal(written.adapt(rows).logits(texts), read.adapt(rows).logits(texts)):
             different = ["the answers after adapting to the first rows"]
-    if different:
-        raise HeadstartError(
-            f"{read.origin}: the saved model is not the trained one; these differ after reading it "
-            f"back: {', '.join(different[:5])}. The disk or the memory may be faulty."
-        )
+    check_unchanged(f"{read.origin}: the saved model", different)
 
 
 def open_episodic(folder: str | Path) -> EpisodicModel:

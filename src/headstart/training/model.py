@@ -19,7 +19,7 @@ from torch import Tensor
 from headstart.data.batches import RaggedStore, plan_reading, take
 from headstart.data.pair import as_texts, encode
 from headstart.data.text import Tokenizer, Tokens
-from headstart.errors import CheckpointError, HeadstartError, nearest
+from headstart.errors import CheckpointError, nearest
 from headstart.models.adapters import Base, Origin, open_adapter, save_adapter, weights_digest
 from headstart.models.attach import bare, carried
 from headstart.models.checkpoint import open_network, save_network
@@ -28,6 +28,7 @@ from headstart.tasks.classify import Classify
 from headstart.tasks.temperature import Temperature
 from headstart.training.inference import READ_TOKENS, all_logits, best_device
 from headstart.training.progress import Progress, Silent
+from headstart.training.proving import changed_tensors, check_unchanged
 
 SCHEMA = "headstart.model/1"
 DESCRIPTION = "headstart.json"
@@ -303,17 +304,10 @@ def _save_carried(model: Trained, folder: Path) -> None:
 
 
 def _prove(written: Trained, read: Trained, texts: Sequence[str]) -> None:
-    before, after = written.network.state_dict(), read.network.state_dict()
-    different = sorted(before.keys() ^ after.keys())
-    different += [n for n in before.keys() & after.keys()
-                  if not torch.equal(before[n].cpu(), after[n].cpu())]  # fmt: skip
+    different = changed_tensors(written.network, read.network)
     if not different and not torch.equal(proof(written, texts), proof(read, texts)):
         different = ["the logits of the first rows"]
-    if different:
-        raise HeadstartError(
-            f"{read.origin}: the saved model is not the trained one; these differ after reading it "
-            f"back: {', '.join(different[:5])}. The disk or the memory may be faulty."
-        )
+    check_unchanged(f"{read.origin}: the saved model", different)
 
 
 @torch.inference_mode()

@@ -14,7 +14,6 @@ from torch import Tensor
 from headstart.data.batches import Batch
 from headstart.data.corpus import Cutting
 from headstart.data.text import Tokenizer, Tokens
-from headstart.errors import HeadstartError
 from headstart.models.chain import Chain
 from headstart.models.checkpoint import (
     open_language_model,
@@ -24,6 +23,7 @@ from headstart.models.checkpoint import (
 from headstart.models.language import LanguageModel, MaskedLanguageModel, TextToText
 from headstart.tasks.task import Task
 from headstart.training.model import DESCRIPTION, SCHEMA, versions
+from headstart.training.proving import changed_tensors, check_unchanged
 
 Speaking = LanguageModel | TextToText | MaskedLanguageModel
 
@@ -116,17 +116,11 @@ def save_pretrained(model: Pretrained, folder: Path, proof: Batch) -> None:
 
 
 def _prove(model: Pretrained, read: Chain, proof: Batch) -> None:
-    before, after = model.network.state_dict(), read.state_dict()
-    different = sorted(before.keys() ^ after.keys())
-    different += [n for n in before.keys() & after.keys() if not torch.equal(before[n], after[n])]
+    different = changed_tensors(model.network, read)
     if not different and not torch.equal(_loss(model, model.network, proof),
                                          _loss(model, read, proof)):  # fmt: skip
         different = ["the loss on the first rows"]
-    if different:
-        raise HeadstartError(
-            "the saved backbone is not the trained one; these differ after reading it back: "
-            f"{', '.join(different[:5])}. The disk or the memory may be faulty."
-        )
+    check_unchanged("the saved backbone", different)
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ from headstart.data.batches import RaggedStore
 from headstart.data.pair import are_pairs, as_texts, encode
 from headstart.data.text import Tokenizer
 from headstart.data.tokens import Tokens
-from headstart.errors import CheckpointError, DataError, HeadstartError, unknown_name
+from headstart.errors import CheckpointError, DataError, unknown_name
 from headstart.models.chain import Chain
 from headstart.models.checkpoint import (
     Checkpoint,
@@ -50,6 +50,7 @@ from headstart.training.model import (
 )
 from headstart.training.model import described as described_in
 from headstart.training.progress import Progress, Silent
+from headstart.training.proving import changed_tensors, check_unchanged
 
 HEADS = "heads"
 SPEAKING = (LanguageModel, TextToText, MaskedLanguageModel)
@@ -355,8 +356,7 @@ def _prove(
     read = open_shared(folder)
     different = []
     for name, written in model.answering.items():
-        before, after = written.network.state_dict(), read[name].network.state_dict()
-        changed = [key for key in before if not torch.equal(before[key], after[key])]
+        changed = changed_tensors(written.network, read[name].network)
         different += [f"{name}: {key}" for key in changed]
         texts = list(proofs[name][:PROOF_ROWS])
         if not different and not torch.equal(_proof(written, texts), _proof(read[name], texts)):
@@ -364,13 +364,8 @@ def _prove(
     if speaking is not None:
         masked = isinstance(speaking, MaskedLanguageModel)
         again = open_masked_model(folder) if masked else open_language_model(folder)
-        before, after = speaking.state_dict(), again.model.state_dict()
-        different += [key for key in before if not torch.equal(before[key], after[key])]
-    if different:
-        raise HeadstartError(
-            f"{folder}: the saved model is not the trained one; these differ after reading it "
-            f"back: {', '.join(different[:5])}. The disk or the memory may be faulty."
-        )
+        different += changed_tensors(speaking, again.model)
+    check_unchanged(f"{folder}: the saved model", different)
 
 
 @torch.inference_mode()

@@ -7,12 +7,9 @@ the same backbone with the same rows.
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,52 +32,26 @@ from headstart.evaluation.intervals import effect, mean_interval
 from headstart.recipe import Recipe, Stage, labels_asked, labels_read
 from headstart.recipe.objectives import Episodic
 from headstart.training.episodic import open_episodic
-from headstart.training.kept import RECORD, StageResult
+from headstart.training.kept import StageResult
 from headstart.training.meta import parts_of, shape_of
-from headstart.training.model import DESCRIPTION, versions
+from headstart.training.model import versions
 from headstart.training.stage import Workshop
+from headstart.verdict.left import Left, stage_values
 from headstart.verdict.results import machine
 
 SCHEMA = "headstart.meta/1"
 TUNED_EPISODES = 10
 """Episodes of plain fine-tuning, which trains a whole backbone in each; the first of all."""
 
-NOT_KEPT = (RECORD, "log.jsonl")
 
-
-@dataclass(frozen=True)
-class Meta:
-    """What a recipe that ends in learning from episodes left, as plain values.
-
-    Attributes:
-        values: the content of verdict.json.
-        folder: the output folder; None where none was asked for.
-        last: the last stage.
-        stages: all stages.
-    """
-
-    values: dict[str, Any]
-    folder: Path | None
-    last: StageResult
-    stages: tuple[StageResult, ...]
-
-    @property
-    def sentence(self) -> str:
-        """What the model reaches with a few rows of new classes, in a sentence."""
-        return str(self.values["sentence"])
+class Meta(Left):
+    """What a recipe that ends in learning from episodes left."""
 
     @property
     def results(self) -> list[dict[str, Any]]:
         """The accuracy of each way at each count of shots, with its interval."""
         found: list[dict[str, Any]] = self.values["results"]
         return found
-
-    def to_json(self) -> str:
-        """The text of verdict.json."""
-        return json.dumps(self.values, indent=1, ensure_ascii=False) + "\n"
-
-    def __repr__(self) -> str:
-        return f"Meta({self.sentence})"
 
 
 def ends_in_episodes(recipe: Recipe) -> bool:
@@ -117,7 +88,7 @@ def run_meta(recipe: Recipe, given: Mapping[str, Any] | None, shop: Workshop) ->
                         "classes": [] if rows.labels is None else list(rows.classes)}
                  for name, rows in data.items()},
         "backbone": {"name": recipe.backbone},
-        "stages": [_described(stage) for stage in stages],
+        "stages": [stage_values(stage) for stage in stages],
         "recipe": recipe.to_toml(),
         "versions": versions(),
         "machine": machine(),
@@ -276,37 +247,3 @@ def sentence(stage: Stage, results: list[dict[str, Any]]) -> str:
             f"({100 * best['accuracy']['value']:.1f} %)."
         )
     return " ".join(told)
-
-
-def _described(stage: StageResult) -> dict[str, Any]:
-    keys = ("digest", "name", "seed", "seconds", "steps", "tokens", "tokens_per_second",
-            "peak_memory_bytes", "trainable", "log")  # fmt: skip
-    return {key: stage.record[key] for key in keys} | {"cached": stage.reused}
-
-
-def leave(result: Meta, folder: Path, command: str) -> Meta:
-    """Write model/, which adapts and is a checkpoint to begin with, recipe.toml and verdict.json.
-
-    Args:
-        result: what the recipe left.
-        folder: the output folder, held.
-        command: how it was asked for.
-    """
-    from headstart.data.atomic import folder_atomically, write_atomically
-    from headstart.verdict.output import link_folder
-
-    result = replace(result, values=result.values | {"command": command}, folder=folder)
-    for stage in result.stages:
-        link_folder(stage.folder, folder / "stages" / stage.digest)
-    with folder_atomically(folder / "model") as fresh:
-        shutil.copytree(result.last.folder, fresh, dirs_exist_ok=True,
-                        ignore=shutil.ignore_patterns(*NOT_KEPT))  # fmt: skip
-        described = json.loads((fresh / DESCRIPTION).read_text(encoding="utf-8"))
-        described["provenance"]["judged"] = result.results
-        text = json.dumps(described, indent=2, ensure_ascii=False)
-        (fresh / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    with write_atomically(folder / "recipe.toml") as file:
-        file.write(f"# {command}\n{result.values['recipe']}".encode())
-    with write_atomically(folder / "verdict.json") as file:
-        file.write(result.to_json().encode())
-    return result

@@ -6,13 +6,10 @@ Shapes: N texts.
 from __future__ import annotations
 
 import copy
-import json
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,13 +34,14 @@ from headstart.tasks.masked_lm import MaskedLm
 from headstart.training.asking import BEGINNINGS, check_served
 from headstart.training.bound import Given
 from headstart.training.inference import best_device
-from headstart.training.kept import RECORD, StageResult
+from headstart.training.kept import StageResult
 from headstart.training.making import family_asked, made
-from headstart.training.model import DESCRIPTION, versions
+from headstart.training.model import versions
 from headstart.training.pretrained import Pretrained
 from headstart.training.pretraining import corpus_of, mean_loss, perplexity
 from headstart.training.progress import Silent
 from headstart.training.stage import Workshop
+from headstart.verdict.left import Left, stage_values
 from headstart.verdict.results import machine
 
 if TYPE_CHECKING:
@@ -58,42 +56,14 @@ HELD_SEED = 0
 READS = 400_000
 """Tokens read for a pseudo-perplexity, twice: before a stage and after it."""
 
-NOT_KEPT = (RECORD, "log.jsonl")
-"""What a stage's folder holds besides the model."""
 
-
-@dataclass(frozen=True)
-class Pretraining:
-    """What a recipe without labels at its end left, as plain values, which verdict.json holds.
-
-    Attributes:
-        values: the content of verdict.json.
-        folder: the output folder; None where none was asked for.
-        last: the last stage.
-        stages: all stages.
-    """
-
-    values: dict[str, Any]
-    folder: Path | None
-    last: StageResult
-    stages: tuple[StageResult, ...]
-
-    @property
-    def sentence(self) -> str:
-        """What the training did, in a sentence for each stage without labels."""
-        return self.values["sentence"]
+class Pretraining(Left):
+    """What a recipe without labels at its end left."""
 
     @property
     def judged(self) -> list[dict[str, Any]]:
         """For each stage without labels what held-out texts cost before and after it, in nats."""
         return self.values["judged"]
-
-    def to_json(self) -> str:
-        """The text of verdict.json."""
-        return json.dumps(self.values, indent=1, ensure_ascii=False) + "\n"
-
-    def __repr__(self) -> str:
-        return f"Pretraining({self.sentence})"
 
 
 def ends_unlabelled(recipe: Recipe) -> bool:
@@ -263,7 +233,7 @@ def pretrain(recipe: Recipe, texts: Texts, shop: Workshop) -> Pretraining:
                  for name, rows in texts.train.items()},
         "held_out": {name: {"name": rows.name, "texts": len(rows), "given": texts.given}
                      for name, rows in texts.held.items()},
-        "stages": [_described(stage) for stage in stages],
+        "stages": [stage_values(stage) for stage in stages],
         "recipe": recipe.to_toml(),
         "versions": versions(),
         "machine": machine(),
@@ -271,12 +241,6 @@ def pretrain(recipe: Recipe, texts: Texts, shop: Workshop) -> Pretraining:
         "seconds": time.perf_counter() - start,
     }  # fmt: skip
     return Pretraining(values, None, stages[-1], tuple(stages))
-
-
-def _described(stage: StageResult) -> dict[str, Any]:
-    keys = ("digest", "name", "seed", "seconds", "steps", "tokens", "tokens_per_second",
-            "peak_memory_bytes", "trainable", "log")  # fmt: skip
-    return {key: stage.record[key] for key in keys} | {"cached": stage.reused}
 
 
 def _backbone(recipe: Recipe, shop: Workshop, stage: StageResult) -> dict[str, Any]:
@@ -367,28 +331,3 @@ def sentence(judged: Mapping[str, Any]) -> str:
     if change is not None and not change["high"] < 0:
         clear = ": within what other texts would give" if change["low"] <= 0 else ": it got worse"
     return f"{judged['stage']}: {measure} of {of} {before:,.1f} -> {after:,.1f}{clear}."
-
-
-def leave(result: Pretraining, folder: Path) -> None:
-    """Write model/, a checkpoint that any recipe or command can begin with, and verdict.json.
-
-    Args:
-        result: what the recipe left.
-        folder: the output folder, held.
-    """
-    from headstart.data.atomic import folder_atomically, write_atomically
-    from headstart.verdict.output import link_folder
-
-    for stage in result.stages:
-        link_folder(stage.folder, folder / "stages" / stage.digest)
-    with folder_atomically(folder / "model") as fresh:
-        shutil.copytree(result.last.folder, fresh, dirs_exist_ok=True,
-                        ignore=shutil.ignore_patterns(*NOT_KEPT))  # fmt: skip
-        described = json.loads((fresh / DESCRIPTION).read_text(encoding="utf-8"))
-        described["provenance"]["judged"] = result.judged
-        text = json.dumps(described, indent=2, ensure_ascii=False)
-        (fresh / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    with write_atomically(folder / "recipe.toml") as file:
-        file.write(f"# {result.values['command']}\n{result.values['recipe']}".encode())
-    with write_atomically(folder / "verdict.json") as file:
-        file.write(result.to_json().encode())

@@ -5,12 +5,8 @@ Shapes: S seeds, N test rows of a task.
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,39 +27,20 @@ from headstart.tasks.classify import Classify
 from headstart.tasks.regress import Regress
 from headstart.tasks.regress import scores as number_scores
 from headstart.training.asking import check_served
-from headstart.training.kept import RECORD, StageResult
-from headstart.training.model import DESCRIPTION, versions
+from headstart.training.kept import StageResult
+from headstart.training.model import versions
 from headstart.training.shared import Answering, open_shared
 from headstart.training.stage import Workshop
+from headstart.verdict.left import Left, stage_values
 from headstart.verdict.results import machine
 from headstart.verdict.task_rows import TaskRows, judged_members
 
 SCHEMA = "headstart.tasks/1"
 TOGETHER = "together"
-NOT_KEPT = (RECORD, "log.jsonl")
-"""What a stage's folder holds besides the model."""
 
 
-@dataclass(frozen=True)
-class Together:
-    """What a recipe that ends in several tasks left, as plain values, which verdict.json holds.
-
-    Attributes:
-        values: the content of verdict.json.
-        folder: the output folder; None where none was asked for.
-        last: the last stage, all tasks together.
-        stages: all stages, those that were trained to compare with among them.
-    """
-
-    values: dict[str, Any]
-    folder: Path | None
-    last: StageResult
-    stages: tuple[StageResult, ...]
-
-    @property
-    def sentence(self) -> str:
-        """Which tasks are better off together, in a sentence."""
-        return self.values["sentence"]
+class Together(Left):
+    """What a recipe that ends in several tasks left."""
 
     @property
     def tasks(self) -> list[dict[str, Any]]:
@@ -73,13 +50,6 @@ class Together:
     def task(self, name: str) -> dict[str, Any]:
         """One of `tasks`."""
         return next(task for task in self.tasks if task["name"] == name)
-
-    def to_json(self) -> str:
-        """The text of verdict.json."""
-        return json.dumps(self.values, indent=1, ensure_ascii=False) + "\n"
-
-    def __repr__(self) -> str:
-        return f"Together({self.sentence})"
 
 
 def alone(recipe: Recipe, name: str) -> Recipe:
@@ -244,7 +214,7 @@ def run_together(recipe: Recipe, rows: TaskRows, shop: Workshop, *, seeds: int =
         "seeds": seeds,
         "backbone": {"name": recipe.backbone},
         "notes": list(rows.notes),
-        "stages": [_described(stage) for stage in judge.stages.values()],
+        "stages": [stage_values(stage) for stage in judge.stages.values()],
         "recipe": recipe.to_toml(),
         "versions": versions(),
         "machine": machine(),
@@ -293,12 +263,6 @@ def _told(judge: Judge, member: Member, compared: bool) -> dict[str, Any]:
     }
 
 
-def _described(stage: StageResult) -> dict[str, Any]:
-    keys = ("digest", "name", "seed", "seconds", "steps", "tokens", "tokens_per_second",
-            "peak_memory_bytes", "trainable", "log")  # fmt: skip
-    return {key: stage.record[key] for key in keys} | {"cached": stage.reused}
-
-
 def sentence(tasks: Sequence[Mapping[str, Any]]) -> str:
     """Which tasks are better off together than alone, in words."""
     if tasks[0]["gain"] is None:
@@ -311,31 +275,3 @@ def sentence(tasks: Sequence[Mapping[str, Any]]) -> str:
                  if t["gain"]["effect"] == word]  # fmt: skip
         parts += [f"{verb}: {', '.join(names)}"] if names else []
     return f"By the other tasks, in points: {'; '.join(parts)}."
-
-
-def leave(result: Together, folder: Path, command: str) -> Together:
-    """Write model/, which answers for all tasks, recipe.toml and verdict.json.
-
-    Args:
-        result: what the recipe left.
-        folder: the output folder, held.
-        command: how it was asked for.
-    """
-    from headstart.data.atomic import folder_atomically, write_atomically
-    from headstart.verdict.output import link_folder
-
-    result = replace(result, values=result.values | {"command": command}, folder=folder)
-    for stage in result.stages:
-        link_folder(stage.folder, folder / "stages" / stage.digest)
-    with folder_atomically(folder / "model") as fresh:
-        shutil.copytree(result.last.folder, fresh, dirs_exist_ok=True,
-                        ignore=shutil.ignore_patterns(*NOT_KEPT))  # fmt: skip
-        described = json.loads((fresh / DESCRIPTION).read_text(encoding="utf-8"))
-        described["provenance"]["judged"] = result.tasks
-        text = json.dumps(described, indent=2, ensure_ascii=False)
-        (fresh / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    with write_atomically(folder / "recipe.toml") as file:
-        file.write(f"# {command}\n{result.values['recipe']}".encode())
-    with write_atomically(folder / "verdict.json") as file:
-        file.write(result.to_json().encode())
-    return result
